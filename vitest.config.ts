@@ -1,0 +1,26 @@
+import { defineConfig } from "vitest/config";
+
+// Two projects: `fast` is the inner loop (no root, no QEMU), `real` starts other people's programs.
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "fast",
+          include: ["src/**/*.test.ts", "test/tidy/**/*.test.ts", "sim/**/*.test.ts"],
+          exclude: ["**/*.real.test.ts"],
+          testTimeout: 30_000,
+        },
+      },
+      {
+        test: {
+          name: "real",
+          include: ["src/**/*.real.test.ts", "test/**/*.real.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});
