@@ -73,7 +73,7 @@ export const faultTable = {
     retry: false,
     exitCode: 2,
     cause: "A file or directory is not there.",
-    nextStep: "Check the path in the message; is its file system mounted?",
+    nextStep: "Check the path in the message and that its file system is mounted.",
   },
   STORAGE_FAILED: {
     retry: false,
