@@ -6,13 +6,31 @@ import { SparseBytes } from "./sparse-bytes.ts";
 import { GIB } from "./units.ts";
 
 export interface MemoryFileSystemOptions {
-  /** Beyond this many allocated bytes writes reject with STORAGE_FULL. */
+  /** Beyond this many allocated bytes writes reject with STORAGE_FULL; unlimited when not given. */
   readonly capacityBytes?: number;
   /** Wall clock for `modifiedAtMs`; a counter of changes when not given. */
   readonly nowMs?: () => number;
 }
 
-type Node = FileNode | DirectoryNode;
+/**
+ * Files in memory with the semantics of the host's: sparse, parents must exist, a removed file stays readable through
+ * handles opened before. Everything is durable at once; losing what was not synced is the simulator's part.
+ */
+export function memoryFileSystem(options: MemoryFileSystemOptions = {}): FileSystem {
+  const tree = new MemoryTree(options);
+  return {
+    open: async (path, mode) => tree.open(canonical(path), mode),
+    rename: async (from, to) => tree.rename(canonical(from), canonical(to)),
+    remove: async (path) => tree.remove(canonical(path)),
+    removeDirectory: async (path) => tree.removeDirectory(canonical(path)),
+    list: async (directory) => tree.list(canonical(directory)),
+    makeDirectory: async (path) => tree.makeDirectory(canonical(path)),
+    syncDirectory: async (directory) => void tree.requireDirectory(canonical(directory)),
+    stat: async (path) => statusOf(tree.find(canonical(path))),
+    freeBytes: async (path) => tree.freeBytes(canonical(path)),
+  };
+}
+
 interface FileNode {
   readonly kind: "file";
   readonly content: SparseBytes;
@@ -22,123 +40,133 @@ interface DirectoryNode {
   readonly kind: "directory";
   modifiedAtMs: number;
 }
+type Node = FileNode | DirectoryNode;
 
-/**
- * Files in memory with the semantics of the host's: sparse, parents must exist, a removed file stays readable through
- * handles opened before. Everything is durable at once; losing what was not synced is the simulator's part.
- */
-export function memoryFileSystem(options: MemoryFileSystemOptions = {}): FileSystem {
-  let changes = 0;
-  const nowMs = options.nowMs ?? (() => changes);
-  const capacityBytes = options.capacityBytes ?? 1024 * GIB;
-  const nodes = new Map<string, Node>([["/", { kind: "directory", modifiedAtMs: 0 }]]);
+/** Every path is absolute and canonical here. */
+class MemoryTree {
+  readonly #capacityBytes: number | null;
+  readonly #nowMs: () => number;
+  readonly #nodes = new Map<string, Node>([["/", { kind: "directory", modifiedAtMs: 0 }]]);
+  #changes = 0;
 
-  const usedBytes = (): number => {
-    let sum = 0;
-    for (const node of nodes.values()) if (node.kind === "file") sum += node.content.allocatedBytes;
-    return sum;
-  };
-  const touch = (node: Node): void => {
-    changes += 1;
-    node.modifiedAtMs = nowMs();
-  };
-  const requireDirectory = (path: string): DirectoryNode => {
-    const node = nodes.get(path);
+  constructor(options: MemoryFileSystemOptions) {
+    this.#capacityBytes = options.capacityBytes ?? null;
+    this.#nowMs = options.nowMs ?? (() => this.#changes);
+  }
+
+  find(path: string): Node | undefined {
+    return this.#nodes.get(path);
+  }
+
+  requireDirectory(path: string): DirectoryNode {
+    const node = this.#nodes.get(path);
     if (node === undefined) throw storageFault("STORAGE_MISSING", path, "ENOENT");
     if (node.kind !== "directory") throw storageFault("STORAGE_MISSING", path, "ENOTDIR");
     return node;
-  };
-  const requireFile = (path: string): FileNode => {
-    const node = nodes.get(path);
+  }
+
+  open(path: string, mode: "read" | "create" | "write"): StoredFile {
+    const node = mode === "create" ? this.#create(path) : this.#requireFile(path);
+    return memoryFile(path, node.content, (lengthBytes) => {
+      if (mode === "read") throw storageFault("STORAGE_FAILED", path, "EBADF");
+      this.#reserve(path, lengthBytes);
+      this.#touch(node);
+    });
+  }
+
+  rename(from: string, to: string): void {
+    const node = this.#nodes.get(from);
+    if (node === undefined) throw storageFault("STORAGE_MISSING", to, "ENOENT");
+    this.#touch(this.requireDirectory(dirname(to)));
+    const target = this.#nodes.get(to);
+    if (target !== undefined && target.kind !== node.kind) {
+      throw storageFault("STORAGE_FAILED", to, target.kind === "file" ? "ENOTDIR" : "EISDIR");
+    }
+    if (node.kind === "directory" && this.#childrenOf(to).length > 0) {
+      throw storageFault("STORAGE_FAILED", to, "ENOTEMPTY");
+    }
+    for (const [path, moved] of [...this.#nodes]) {
+      if (path !== from && !path.startsWith(`${from}/`)) continue;
+      this.#nodes.delete(path);
+      this.#nodes.set(to + path.slice(from.length), moved);
+    }
+  }
+
+  remove(path: string): void {
+    const node = this.#nodes.get(path);
+    if (node?.kind === "directory") throw storageFault("STORAGE_FAILED", path, "EISDIR");
+    if (this.#nodes.delete(path)) this.#changes += 1;
+  }
+
+  removeDirectory(path: string): void {
+    for (const at of [...this.#nodes.keys()]) {
+      if (at === path || at.startsWith(`${path}/`)) this.#nodes.delete(at);
+    }
+    this.#changes += 1;
+  }
+
+  list(directory: string): readonly string[] {
+    if (!this.#nodes.has(directory)) return [];
+    this.requireDirectory(directory);
+    const start = directory === "/" ? 1 : directory.length + 1;
+    return this.#childrenOf(directory)
+      .map((path) => path.slice(start))
+      .sort();
+  }
+
+  makeDirectory(path: string): void {
+    let at = "";
+    for (const part of path.split("/").filter((name) => name !== "")) {
+      at = `${at}/${part}`;
+      if (this.#nodes.has(at)) this.requireDirectory(at);
+      else this.#nodes.set(at, { kind: "directory", modifiedAtMs: this.#nowMs() });
+    }
+  }
+
+  freeBytes(path: string): number {
+    this.requireDirectory(path);
+    return Math.max(0, (this.#capacityBytes ?? 1024 * GIB) - this.#usedBytes());
+  }
+
+  #create(path: string): FileNode {
+    if (this.#nodes.has(path)) throw storageFault("STORAGE_FAILED", path, "exists");
+    this.#touch(this.requireDirectory(dirname(path)));
+    const modifiedAtMs = this.#nowMs();
+    const node: FileNode = { kind: "file", content: new SparseBytes(), modifiedAtMs };
+    this.#nodes.set(path, node);
+    return node;
+  }
+
+  #requireFile(path: string): FileNode {
+    const node = this.#nodes.get(path);
     if (node === undefined) throw storageFault("STORAGE_MISSING", path, "ENOENT");
     if (node.kind !== "file") throw storageFault("STORAGE_FAILED", path, "EISDIR");
     return node;
-  };
-  const childrenOf = (directory: string): string[] =>
-    [...nodes.keys()].filter((path) => path !== "/" && dirname(path) === directory);
+  }
 
-  const create = (path: string): FileNode => {
-    if (nodes.has(path)) throw storageFault("STORAGE_FAILED", path, "exists");
-    touch(requireDirectory(dirname(path)));
-    const node: FileNode = { kind: "file", content: new SparseBytes(), modifiedAtMs: nowMs() };
-    nodes.set(path, node);
-    return node;
-  };
-  /** Room is checked against the whole write, as if nothing of it were allocated: close enough for a limit. */
-  const reserve = (path: string, lengthBytes: number): void => {
-    if (options.capacityBytes === undefined) return;
-    if (usedBytes() + lengthBytes > capacityBytes)
-      throw storageFault("STORAGE_FULL", path, "ENOSPC");
-  };
+  /** Room is checked as if nothing beneath the write were allocated: close enough for a limit. */
+  #reserve(path: string, lengthBytes: number): void {
+    if (this.#capacityBytes === null || lengthBytes === 0) return;
+    if (this.#usedBytes() + lengthBytes <= this.#capacityBytes) return;
+    throw storageFault("STORAGE_FULL", path, "ENOSPC");
+  }
 
-  return {
-    open: async (rawPath, mode) => {
-      const path = canonical(rawPath);
-      const node = mode === "create" ? create(path) : requireFile(path);
-      const changed = (lengthBytes: number): void => {
-        if (mode === "read") throw storageFault("STORAGE_FAILED", path, "EBADF");
-        reserve(path, lengthBytes);
-        touch(node);
-      };
-      return memoryFile(rawPath, node.content, changed);
-    },
-    rename: async (rawFrom, rawTo) => {
-      const [from, to] = [canonical(rawFrom), canonical(rawTo)];
-      const node = nodes.get(from);
-      if (node === undefined) throw storageFault("STORAGE_MISSING", to, "ENOENT");
-      touch(requireDirectory(dirname(to)));
-      const target = nodes.get(to);
-      if (target !== undefined && target.kind !== node.kind) {
-        throw storageFault("STORAGE_FAILED", to, target.kind === "file" ? "ENOTDIR" : "EISDIR");
-      }
-      if (node.kind === "directory" && childrenOf(to).length > 0) {
-        throw storageFault("STORAGE_FAILED", to, "ENOTEMPTY");
-      }
-      for (const [path, moved] of [...nodes]) {
-        if (path !== from && !path.startsWith(`${from}/`)) continue;
-        nodes.delete(path);
-        nodes.set(to + path.slice(from.length), moved);
-      }
-    },
-    remove: async (rawPath) => {
-      const path = canonical(rawPath);
-      const node = nodes.get(path);
-      if (node?.kind === "directory") throw storageFault("STORAGE_FAILED", path, "EISDIR");
-      if (nodes.delete(path)) changes += 1;
-    },
-    removeDirectory: async (rawPath) => {
-      const path = canonical(rawPath);
-      for (const at of [...nodes.keys()]) {
-        if (at === path || at.startsWith(`${path}/`)) nodes.delete(at);
-      }
-      changes += 1;
-    },
-    list: async (rawDirectory) => {
-      const directory = canonical(rawDirectory);
-      if (!nodes.has(directory)) return [];
-      requireDirectory(directory);
-      const start = directory === "/" ? 1 : directory.length + 1;
-      return childrenOf(directory)
-        .map((path) => path.slice(start))
-        .sort();
-    },
-    makeDirectory: async (rawPath) => {
-      const path = canonical(rawPath);
-      let at = "";
-      for (const part of path.split("/").slice(1)) {
-        if (part === "") continue;
-        at = `${at}/${part}`;
-        if (nodes.has(at)) requireDirectory(at);
-        else nodes.set(at, { kind: "directory", modifiedAtMs: nowMs() });
-      }
-    },
-    syncDirectory: async (rawDirectory) => void requireDirectory(canonical(rawDirectory)),
-    stat: async (rawPath) => statusOf(nodes.get(canonical(rawPath))),
-    freeBytes: async (rawPath) => {
-      requireDirectory(canonical(rawPath));
-      return Math.max(0, capacityBytes - usedBytes());
-    },
-  };
+  #usedBytes(): number {
+    let sum = 0;
+    for (const node of this.#nodes.values()) {
+      if (node.kind === "file") sum += node.content.allocatedBytes;
+    }
+    return sum;
+  }
+
+  #childrenOf(directory: string): string[] {
+    return [...this.#nodes.keys()].filter((path) => path !== "/" && dirname(path) === directory);
+  }
+
+  #touch(node: Node): void {
+    this.#changes += 1;
+    node.modifiedAtMs = this.#nowMs();
+  }
 }
 
 function memoryFile(
