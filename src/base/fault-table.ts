@@ -192,6 +192,12 @@ export const faultTable = {
     cause: "QEMU closed the connection: the machine stopped, or was stopped.",
     nextStep: "See QEMU's own log; the next cycle starts from the last sealed point.",
   },
+  QMP_PROTOCOL: {
+    retry: false,
+    exitCode: 2,
+    cause: "The peer on the QMP socket said something that QMP does not have.",
+    nextStep: "Check that the path in the message is a QMP socket, not a monitor for people.",
+  },
   QMP_REFUSED: {
     retry: true,
     exitCode: 2,
