@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs a task of package.json after installing what it needs: `tools/run.sh check|sim|test|demo|bench ARGS...`.
+# AFTERIMAGE_SETUP=skip leaves the host as it is (for hosts without apt).
+set -eu
+cd "$(dirname "$0")/.."
+task=$1
+shift
+[ "${AFTERIMAGE_SETUP:-}" = skip ] || sh tools/setup.sh "$task" "${1:-}"
+PATH="$PWD/node_modules/.bin:$PATH"
+export PATH
+case $task in
+  check | test) exec node tools/check.ts "$task" "$@" ;;
+  *) exec node "$task/main.ts" "$@" ;;
+esac
