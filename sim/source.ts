@@ -1,0 +1,103 @@
+import { Fault } from "../src/base/fault.ts";
+import { type DiskName, machineOf } from "../src/core/ids.ts";
+import type { DiskTracking, Source } from "../src/core/source.ts";
+import { bitmapName, isBitmapOfGroup } from "./bitmap.ts";
+import {
+  addBitmap,
+  type Connection,
+  connect,
+  machineGone,
+  type SimSourceOptions,
+  scratchPrefix,
+} from "./connection.ts";
+import type { EstateDisk } from "./estate.ts";
+import { openLiveDisk } from "./live-disk.ts";
+import { freezeGroup } from "./snapshot.ts";
+
+/** A virtual source with QEMU's semantics; the estate outlives it. */
+export function simSource(options: SimSourceOptions): Source {
+  const connection = connect(options);
+  const { estate } = options;
+  return {
+    traits: { tracker: "persistent", hasMultiMachineInstant: true, canReadOffline: true },
+    repair: async ({ keep, signal }) => {
+      const removed: string[] = [];
+      for (const name of options.disks) connection.findDisk(name);
+      for (const machine of connection.machines()) {
+        for (const disk of estate.disksOf(machine)) {
+          removed.push(...(await repairDisk(connection, disk, keep, signal)));
+        }
+      }
+      await connection.command("source.repair scratch", signal, () => {
+        for (const file of estate.scratchFiles) {
+          if (!file.startsWith(scratchPrefix(options.group))) continue;
+          estate.scratchFiles.delete(file);
+          removed.push(`scratch file ${file}`);
+        }
+      });
+      const disks = await connection.command("source.repair query", signal, () =>
+        options.disks.map((name) => trackingOf(connection, name, keep)),
+      );
+      return { disks, removed };
+    },
+    track: async (disks, id, { signal }) => {
+      for (const name of disks) {
+        await connection.command(`source.track ${name}`, signal, () => {
+          const disk = connection.findDisk(name);
+          const isRunning = estate.machine(machineOf(name)).isRunning;
+          if (!disk.canPersist && !isRunning) throw machineGone(name);
+          const found = disk.bitmaps.get(bitmapName(options.group, id));
+          if (found?.isRecording) return;
+          if (found) throw new Fault("QMP_REFUSED", `bitmap ${found.name} is inconsistent`);
+          addBitmap(disk, bitmapName(options.group, id), { isRecording: true, isRunning });
+        });
+      }
+    },
+    openLive: (disk, { signal }) => openLiveDisk(connection, disk, signal),
+    freeze: (request) => freezeGroup(connection, request),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+async function repairDisk(
+  connection: Connection,
+  disk: EstateDisk,
+  keep: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const { group, estate } = connection;
+  const removed: string[] = [];
+  const kept = keep.map((id) => bitmapName(group, id as never));
+  const fleece = disk.fleece;
+  if (fleece?.owner === group) {
+    await connection.command(`source.repair fleece ${disk.name}`, signal, () => {
+      if (disk.fleece !== fleece) return;
+      disk.fleece = null;
+      estate.scratchFiles.delete(fleece.scratchFile);
+    });
+    removed.push(`point in time on ${disk.name}`);
+  }
+  for (const bitmap of [...disk.bitmaps.values()]) {
+    if (!isBitmapOfGroup(group, bitmap.name)) continue;
+    if (kept.includes(bitmap.name) && isGood(bitmap)) continue;
+    await connection.command(`source.repair remove ${bitmap.name}`, signal, () => {
+      disk.bitmaps.delete(bitmap.name);
+    });
+    removed.push(`bitmap ${bitmap.name} on ${disk.name}`);
+  }
+  return removed;
+}
+
+function isGood(bitmap: { isRecording: boolean; isInconsistent: boolean }): boolean {
+  return bitmap.isRecording && !bitmap.isInconsistent;
+}
+
+function trackingOf(connection: Connection, name: DiskName, keep: readonly string[]): DiskTracking {
+  const found = connection.findDisk(name);
+  const disk = { name, sizeBytes: found.image.sizeBytes };
+  for (const id of keep) {
+    const bitmap = found.bitmaps.get(bitmapName(connection.group, id as never));
+    if (bitmap && isGood(bitmap)) return { disk, state: "tracked", since: id as never };
+  }
+  return { disk, state: "untracked", cause: "no good bitmap of a wanted point is there" };
+}
