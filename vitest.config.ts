@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: "fast",
-          include: ["src/**/*.test.ts", "test/tidy/**/*.test.ts", "sim/**/*.test.ts"],
+          include: ["{src,sim,bench,tools,test/tidy}/**/*.test.ts"],
           exclude: ["**/*.real.test.ts"],
           testTimeout: 30_000,
         },

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { countTests, finalLine } from "../../tools/test-counts.ts";
+import { countTests, finalLine } from "./test-counts.ts";
 
 const report = (passed: number, failed: number, pending: number) =>
   JSON.stringify({
