@@ -25,7 +25,7 @@ install_npm_packages() {
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
   command -v npm >/dev/null || give_up "npm is missing; install Node 20 or newer with npm, then run this again"
   say "installing npm packages (npm ci)"
-  npm ci --no-audit --no-fund >&2 || give_up "npm ci failed; its own words are above"
+  npm ci --no-audit --no-fund --loglevel=error >&2 || give_up "npm ci failed; its own words are above"
   printf '%s\n' "$wanted" >"$stamp"
 }
 
