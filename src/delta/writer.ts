@@ -1,0 +1,232 @@
+import assert from "node:assert/strict";
+import type { FileSystem, StoredFile } from "../base/file-system.ts";
+import type { HashHex } from "../core/ids.ts";
+import type { PointHeader } from "../core/point.ts";
+import { hexOf, sha256 } from "../format/bytes.ts";
+import { encodePieceList } from "../format/chunk.ts";
+import { type Codec, encodeZstdPayload } from "../format/codec.ts";
+import { diskReachBytesOf, encodeHeader } from "../format/delta-header.ts";
+import { DeltaIndexBuilder } from "../format/delta-index-builder.ts";
+import { chunkSpanBytes, sectorSizeBytes, trailerLengthBytes } from "../format/delta-limits.ts";
+import { encodePrologue } from "../format/delta-prologue.ts";
+import { contentRootOf, encodeTrailer, indexLengthBytes } from "../format/delta-trailer.ts";
+import { AppendStream } from "./append-stream.ts";
+import type { DeltaReader } from "./reader.ts";
+
+export interface CreateDeltaOptions {
+  readonly files: FileSystem;
+  /** Must not exist. */
+  readonly path: string;
+  readonly header: PointHeader;
+  /** `zstd` stores a chunk compressed when that is smaller. */
+  readonly codec: Codec;
+  readonly signal: AbortSignal;
+}
+
+/** What a finished delta file holds. */
+export interface FinishedDelta {
+  readonly contentRoot: HashHex;
+  /** Of the file. */
+  readonly sizeBytes: number;
+  /** In data chunks, before the codec. */
+  readonly dataBytes: number;
+  /** In zero runs. */
+  readonly zeroBytes: number;
+}
+
+/** Makes a delta file and writes its header. CONFIG_INVALID when the header cannot be one, STORAGE_* when the file cannot. */
+export async function createDelta(options: CreateDeltaOptions): Promise<DeltaWriter> {
+  options.signal.throwIfAborted();
+  const header = encodeHeader(options.header);
+  const file = await options.files.open(options.path, "create");
+  const writer = new DeltaWriter(options, file, header);
+  await writer.begin();
+  return writer;
+}
+
+/**
+ * Writes one delta file front to back. Calls may overlap; chunks stand in the file in the order of the calls. Memory is
+ * bounded by a few buffers, 64 bytes per extent, and what the caller has in flight. After a rejection only disposing is left.
+ */
+export class DeltaWriter implements AsyncDisposable {
+  readonly path: string;
+  readonly #options: CreateDeltaOptions;
+  readonly #file: StoredFile;
+  readonly #header: Buffer;
+  readonly #stream: AppendStream;
+  readonly #index = new DeltaIndexBuilder();
+  readonly #reachBytes: readonly number[];
+  #lastTurn: Promise<void> = Promise.resolve();
+  #failure: { readonly error: unknown } | null = null;
+  #dataBytes = 0;
+  #zeroBytes = 0;
+  #state: "writing" | "finishing" | "finished" | "disposed" = "writing";
+
+  /** Use `createDelta`. */
+  constructor(options: CreateDeltaOptions, file: StoredFile, header: Buffer) {
+    this.path = options.path;
+    this.#options = options;
+    this.#file = file;
+    this.#header = header;
+    this.#stream = new AppendStream(file);
+    this.#reachBytes = diskReachBytesOf(options.header);
+  }
+
+  /** Called once, by `createDelta`. */
+  async begin(): Promise<void> {
+    const headerLengthBytes = this.#header.length;
+    const headerHash = sha256(this.#header);
+    const { codec } = this.#options;
+    await this.#stream.append(encodePrologue({ codec, headerLengthBytes, headerHash }));
+    await this.#stream.append(this.#header);
+  }
+
+  /**
+   * Adds a chunk: whole sectors, inside one 1 MiB window of the disk at place `disk` of the header. Extents of one delta must
+   * not overlap. `data` may be reused when it resolves. Rejects with STORAGE_* or the signal's reason.
+   */
+  write(disk: number, offsetBytes: number, data: Uint8Array): Promise<void> {
+    this.#assertExtent(disk, offsetBytes, data.length);
+    const windowOf = (at: number): number => Math.floor(at / chunkSpanBytes);
+    assert(windowOf(offsetBytes) === windowOf(offsetBytes + data.length - 1), "crosses a window");
+    return this.#inTurn(async (myTurn) => {
+      const list = encodePieceList(offsetBytes, data);
+      const isCompressing = this.#options.codec === "zstd";
+      const compressed = isCompressing ? await encodeZstdPayload(data) : null;
+      await myTurn;
+      await this.#store({ disk, offsetBytes, lengthBytes: data.length }, list, {
+        codec: compressed === null ? "raw" : "zstd",
+        payload: compressed ?? data,
+      });
+    });
+  }
+
+  /** Adds a run of zeroes, whole sectors, of any length. */
+  zero(disk: number, offsetBytes: number, lengthBytes: number): Promise<void> {
+    this.#assertExtent(disk, offsetBytes, lengthBytes);
+    return this.#inTurn(async (myTurn) => {
+      await myTurn;
+      this.#index.addZero(disk, offsetBytes, lengthBytes);
+      this.#zeroBytes += lengthBytes;
+    });
+  }
+
+  /**
+   * Takes an extent of another delta as it is, without compressing again; its chunk is verified. `disk` is the place in this
+   * delta's header. DELTA_CORRUPT when the chunk is damaged.
+   */
+  copyChunk(reader: DeltaReader, entry: number, disk: number): Promise<void> {
+    const { index } = reader;
+    const offsetBytes = index.offsetBytes(entry);
+    const lengthBytes = index.lengthBytes(entry);
+    if (index.isZero(entry)) return this.zero(disk, offsetBytes, lengthBytes);
+    this.#assertExtent(disk, offsetBytes, lengthBytes);
+    return this.#inTurn(async (myTurn) => {
+      const stored = await reader.readStored(entry);
+      const canKeep = stored.codec === "raw" || this.#options.codec === stored.codec;
+      await myTurn;
+      await this.#store({ disk, offsetBytes, lengthBytes }, stored.list, {
+        codec: canKeep ? stored.codec : "raw",
+        payload: canKeep ? stored.payload : stored.data,
+      });
+    });
+  }
+
+  /**
+   * Writes index and trailer and makes the file's content durable. The caller renames it and syncs the directory.
+   * Waits for calls under way; no call may follow.
+   */
+  async finish(): Promise<FinishedDelta> {
+    assert(this.#state === "writing", "a delta is finished once");
+    this.#state = "finishing";
+    await this.#lastTurn;
+    this.#throwIfDone();
+    const index = this.#index.finish();
+    const headerHash = sha256(this.#header);
+    const contentRoot = contentRootOf(headerHash, index.logicalTable);
+    const indexPositionBytes = this.#stream.positionBytes;
+    const sizeBytes = indexPositionBytes + indexLengthBytes(index.entryCount) + trailerLengthBytes;
+    const trailer = encodeTrailer({
+      contentRoot,
+      headerHash,
+      placementHash: sha256(index.placementTable),
+      indexPositionBytes,
+      fileSizeBytes: sizeBytes,
+      entryCount: index.entryCount,
+      headerLengthBytes: this.#header.length,
+    });
+    for (const part of [index.logicalTable, index.placementTable, trailer]) {
+      await this.#stream.append(part);
+    }
+    await this.#stream.flush();
+    this.#options.signal.throwIfAborted();
+    await this.#file.sync();
+    await this.#file[Symbol.asyncDispose]();
+    this.#state = "finished";
+    return {
+      contentRoot: hexOf(contentRoot) as HashHex,
+      sizeBytes,
+      dataBytes: this.#dataBytes,
+      zeroBytes: this.#zeroBytes,
+    };
+  }
+
+  /** Removes the file unless `finish` resolved. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === "finished" || this.#state === "disposed") return;
+    this.#state = "disposed";
+    this.#failure ??= { error: new Error("the delta was given up") };
+    await this.#lastTurn;
+    await this.#stream.settle();
+    await this.#file[Symbol.asyncDispose]();
+    await this.#options.files.remove(this.path);
+  }
+
+  async #store(
+    extent: { disk: number; offsetBytes: number; lengthBytes: number },
+    list: Uint8Array,
+    { codec, payload }: { codec: Codec; payload: Uint8Array },
+  ): Promise<void> {
+    this.#throwIfDone();
+    this.#index.addChunk({
+      ...extent,
+      pieceListHash: sha256(list),
+      storedPositionBytes: this.#stream.positionBytes,
+      storedLengthBytes: list.length + payload.length,
+      codec,
+    });
+    this.#dataBytes += extent.lengthBytes;
+    await this.#stream.append(list);
+    await this.#stream.append(payload);
+  }
+
+  /** Runs `work`; what follows `await myTurn` in it runs after the calls before it have ended. */
+  async #inTurn(work: (myTurn: Promise<void>) => Promise<void>): Promise<void> {
+    assert(this.#state === "writing", "the delta is finished or disposed");
+    const before = this.#lastTurn;
+    const ended = Promise.withResolvers<void>();
+    this.#lastTurn = ended.promise;
+    try {
+      this.#throwIfDone();
+      await work(before);
+    } catch (error) {
+      this.#failure ??= { error };
+      throw error;
+    } finally {
+      await before;
+      ended.resolve();
+    }
+  }
+
+  #throwIfDone(): void {
+    if (this.#failure !== null) throw this.#failure.error;
+    this.#options.signal.throwIfAborted();
+  }
+
+  #assertExtent(disk: number, offsetBytes: number, lengthBytes: number): void {
+    const reachBytes = this.#reachBytes[disk];
+    assert(reachBytes !== undefined, "the header lacks this disk");
+    assert(offsetBytes % sectorSizeBytes === 0 && lengthBytes % sectorSizeBytes === 0);
+    assert(offsetBytes >= 0 && lengthBytes > 0 && offsetBytes + lengthBytes <= reachBytes);
+  }
+}
