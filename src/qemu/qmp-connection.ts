@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
-import { Fault, isFault } from "../base/fault.ts";
+import { Fault } from "../base/fault.ts";
 import { MIB } from "../base/units.ts";
+import { abortFault } from "./abort-fault.ts";
 import { lineSplitter } from "./line-splitter.ts";
 import type { Qmp, QmpAnswer, QmpCallOptions } from "./qmp.ts";
 import {
@@ -243,12 +244,6 @@ export class QmpConnection implements Qmp {
     this.#waiters.clear();
     this.#socket.destroy();
   }
-}
-
-/** The Fault that an aborted signal stands for: its reason when that is one, else ABORTED. */
-export function abortFault(signal: AbortSignal, what: string): Fault {
-  if (isFault(signal.reason)) return signal.reason;
-  return new Fault("ABORTED", `${what} was stopped`, {}, { cause: signal.reason });
 }
 
 function closedFault(path: string, message: string, cause?: unknown): Fault {

@@ -2,7 +2,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Fault } from "../base/fault.ts";
 import type { FaultCode } from "../base/fault-table.ts";
-import { abortFault, QmpConnection } from "./qmp-connection.ts";
+import { abortFault } from "./abort-fault.ts";
+import { QmpConnection } from "./qmp-connection.ts";
 import type { QmpCommand, QmpEvent, QmpGreeting } from "./qmp-messages.ts";
 
 /** How long a server that accepted the connection may take to greet: one that holds another client never does. */

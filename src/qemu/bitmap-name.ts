@@ -1,0 +1,33 @@
+import { type GroupName, type PointId, parseGroupName, parsePointId } from "../core/ids.ts";
+
+/**
+ * Bitmaps of ours, by name: `afterimage:<group>:<point>:<bytes>` records since that point, `afterimage:<group>:<point>:frozen`
+ * says what a point has to read. The disk's size at the point is part of the name because QEMU counts a grown disk's new
+ * tail as clean: it has to travel with the image, also when scratch and vault are elsewhere.
+ */
+export type BitmapName =
+  | { readonly group: GroupName; readonly id: PointId; readonly sizeBytes: number }
+  | { readonly group: GroupName; readonly id: PointId; readonly sizeBytes: "frozen" };
+
+const prefix = "afterimage";
+
+/** The name of the bitmap that records what changes after point `id`, on a disk that had `sizeBytes` then. */
+export function recordingBitmapName(group: GroupName, id: PointId, sizeBytes: number): string {
+  return `${prefix}:${group}:${id}:${sizeBytes}`;
+}
+
+/** The name of the frozen copy that says what point `id` has to read. */
+export function frozenBitmapName(group: GroupName, id: PointId): string {
+  return `${prefix}:${group}:${id}:frozen`;
+}
+
+/** What a bitmap's name says, or null when the bitmap is not one of ours. */
+export function parseBitmapName(text: string): BitmapName | null {
+  const [head, groupText = "", idText = "", size = "", ...rest] = text.split(":");
+  const group = parseGroupName(groupText);
+  const id = parsePointId(idText);
+  if (head !== prefix || rest.length > 0 || group === null || id === null) return null;
+  if (size === "frozen") return { group, id, sizeBytes: size };
+  if (!/^[1-9][0-9]{0,15}$/.test(size) || !Number.isSafeInteger(Number(size))) return null;
+  return { group, id, sizeBytes: Number(size) };
+}

@@ -1,0 +1,154 @@
+import { blockSizeBytes } from "../core/limits.ts";
+import type { QmpCommand } from "./qmp-messages.ts";
+
+// Every QMP command that replication sends is built here, in the forms that QEMU 5.2 documents and no newer one.
+
+/** One action of a `transaction`. */
+export interface TransactionAction {
+  readonly type: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+const command = (execute: string, args: QmpCommand["arguments"] = {}): QmpCommand => ({
+  execute,
+  arguments: args,
+});
+
+// -- questions
+
+/** All nodes of the block graph, without the images beneath images. */
+export const queryNodes = (): QmpCommand => command("query-named-block-nodes", { flat: true });
+/** The guest's drives. Not in the storage daemon. */
+export const queryDrives = (): QmpCommand => command("query-block");
+export const queryExports = (): QmpCommand => command("query-block-exports");
+export const queryJobs = (): QmpCommand => command("query-jobs");
+export const queryStatus = (): QmpCommand => command("query-status");
+export const queryMemory = (): QmpCommand => command("query-memory-size-summary");
+export const queryCpus = (): QmpCommand => command("query-cpus-fast");
+/** A property of an object in QEMU's object model. */
+export const getProperty = (path: string, property: string): QmpCommand =>
+  command("qom-get", { path, property });
+
+// -- nodes
+
+/** A qcow2 overlay in a file of ours, over a node that lives. Flushing is skipped: nobody reads it after a crash. */
+export const addFleece = (options: {
+  readonly fleeceNode: string;
+  readonly scratchNode: string;
+  readonly path: string;
+  readonly backing: string;
+}): QmpCommand =>
+  command("blockdev-add", {
+    driver: "qcow2",
+    "node-name": options.fleeceNode,
+    cache: { "no-flush": true },
+    file: {
+      driver: "file",
+      "node-name": options.scratchNode,
+      filename: options.path,
+      cache: { "no-flush": true },
+    },
+    backing: options.backing,
+  });
+
+/** An image file opened for writing, with what the guest trims given back. */
+export const addImage = (options: {
+  readonly node: string;
+  readonly path: string;
+  readonly format: "raw" | "qcow2";
+}): QmpCommand =>
+  command("blockdev-add", {
+    driver: options.format,
+    "node-name": options.node,
+    discard: "unmap",
+    file: { driver: "file", filename: options.path, discard: "unmap" },
+  });
+
+export const deleteNode = (node: string): QmpCommand =>
+  command("blockdev-del", { "node-name": node });
+
+/** Asks for one BLOCK_WRITE_THRESHOLD when a write goes beyond this offset of the node. */
+export const setWriteThreshold = (node: string, thresholdBytes: number): QmpCommand =>
+  command("block-set-write-threshold", { "node-name": node, "write-threshold": thresholdBytes });
+
+// -- bitmaps and the instant
+
+export const transaction = (actions: readonly TransactionAction[]): QmpCommand =>
+  command("transaction", { actions });
+
+/** Starts recording on a node. */
+export const addRecordingBitmap = (
+  node: string,
+  name: string,
+  isPersistent: boolean,
+): TransactionAction => ({
+  type: "block-dirty-bitmap-add",
+  data: { node, name, granularity: blockSizeBytes, persistent: isPersistent },
+});
+
+/** Adds an empty bitmap that does not record; gone when QEMU ends. */
+export const addFrozenBitmap = (node: string, name: string): TransactionAction => ({
+  type: "block-dirty-bitmap-add",
+  data: { node, name, granularity: blockSizeBytes, persistent: false, disabled: true },
+});
+
+export const mergeBitmap = (node: string, from: string, target: string): TransactionAction => ({
+  type: "block-dirty-bitmap-merge",
+  data: { node, target, bitmaps: [from] },
+});
+
+/** Copies what the guest is about to overwrite into the target; copies nothing else. */
+export const startCopyBeforeWrite = (options: {
+  readonly job: string;
+  readonly node: string;
+  readonly target: string;
+  readonly filterNode: string;
+}): TransactionAction => ({
+  type: "blockdev-backup",
+  data: {
+    "job-id": options.job,
+    device: options.node,
+    target: options.target,
+    sync: "none",
+    "filter-node-name": options.filterNode,
+  },
+});
+
+export const removeBitmap = (node: string, name: string): QmpCommand =>
+  command("block-dirty-bitmap-remove", { node, name });
+
+export const cancelJob = (job: string): QmpCommand =>
+  command("block-job-cancel", { device: job, force: true });
+
+// -- exports
+
+/** Any number of connections. */
+export const startNbdServer = (path: string): QmpCommand =>
+  command("nbd-server-start", {
+    addr: { type: "unix", data: { path } },
+    "max-connections": 0,
+  });
+
+export const stopNbdServer = (): QmpCommand => command("nbd-server-stop");
+
+/** A read-only export; plain strings find a bitmap down the backing chain. */
+export const addExport = (node: string, exportId: string, bitmaps: readonly string[]): QmpCommand =>
+  command("block-export-add", {
+    type: "nbd",
+    id: exportId,
+    "node-name": node,
+    name: exportId,
+    writable: false,
+    ...(bitmaps.length > 0 ? { bitmaps } : {}),
+  });
+
+/** Drops the export's clients too. */
+export const deleteExport = (exportId: string): QmpCommand =>
+  command("block-export-del", { id: exportId, mode: "hard" });
+
+// -- the machine
+
+export const stopMachine = (): QmpCommand => command("stop");
+export const continueMachine = (): QmpCommand => command("cont");
+/** Ends the storage daemon in order: images are flushed, persistent bitmaps stored. */
+export const quit = (): QmpCommand => command("quit");
