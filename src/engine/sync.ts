@@ -1,0 +1,171 @@
+import type { Clock } from "../base/clock.ts";
+import { mapOrdered } from "../base/map-ordered.ts";
+import { GIB, MIB } from "../base/units.ts";
+import type { Extent } from "../core/extent.ts";
+import type { Journal, StagedDisk } from "../core/journal.ts";
+import { windowSizeBytes } from "../core/limits.ts";
+import type { LiveDisk, Source } from "../core/source.ts";
+import { endOf, inWholeBlocks, requestRuns } from "./block-runs.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { stageRequest } from "./cycle.ts";
+import type { PhaseHook } from "./phase.ts";
+import { ReadPace } from "./read-pace.ts";
+import type { GroupStanding, SyncingDisk } from "./standing.ts";
+import { differingRuns } from "./sync-compare.ts";
+import { etaSeconds, type SyncProgress } from "./sync-progress.ts";
+
+export { syncPhases } from "./phase.ts";
+
+/** Windows of a live disk that are read, compared and staged at once. */
+const windowsInFlightMax = 16;
+/** Runs of zeroes are compared in pieces of this size: 256 KiB of hashes. */
+const zeroRunBytesMax = 512 * MIB;
+/** The live disk is asked what is allocated for so much at a time, so that the answer is fresh and short. */
+const extentsAheadBytes = 16 * GIB;
+/** A sync that is killed repeats at most about this much reading... */
+const checkpointEveryBytes = 256 * MIB;
+/** ...or this much time. */
+const checkpointEveryMs = 5_000;
+const progressEveryMs = 250;
+
+export interface SyncOptions {
+  readonly source: Source;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Cap on reading the live disk; null reads as fast as it goes. */
+  readonly readBytesPerSecondMax?: number | null;
+  readonly onProgress?: (progress: SyncProgress) => void;
+  readonly onPhase?: PhaseHook;
+  /** For tests. */
+  readonly checkpointEveryBytes?: number;
+}
+
+/**
+ * Reads every disk that is not tracked whole, live, while a bitmap records, and stages what differs from what the vault
+ * holds. The group cuts no points meanwhile; afterwards `replicateOnce` adds what changed and seals.
+ */
+export async function syncGroup(
+  standing: GroupStanding,
+  options: SyncOptions,
+): Promise<GroupStanding> {
+  const disks = [...standing.disks];
+  for (const [index, disk] of disks.entries()) {
+    if (disk.state === "tracked") continue;
+    if (disk.isRecording && disk.resumeAtBytes === disk.sizeBytes) continue;
+    disks[index] = await syncDisk(disk, options);
+  }
+  return { ...standing, disks };
+}
+
+/** Initial sync (over nothing) and resync (over the head's content) of one disk: the same comparison, hash by hash. */
+export async function syncDisk(disk: SyncingDisk, options: SyncOptions): Promise<SyncingDisk> {
+  const { source, journal, signal } = options;
+  signal.throwIfAborted();
+  await options.onPhase?.("sync-stage");
+  await using staged = await journal.stage(stageRequest(disk));
+  if (!disk.isRecording) {
+    // Before the bitmap is there: once it is, a restart believes the checkpoint, and an older reading's must not be it.
+    await staged.checkpoint(0);
+    await options.onPhase?.("sync-track");
+    await source.track([disk.name], disk.syncId, { signal });
+  }
+  const resumeAtBytes = disk.isRecording ? disk.resumeAtBytes : 0;
+  await using live = await source.openLive(disk.name, { signal });
+  // A live disk of another size than the staged parts ends its sync at the freeze, which says so; no more is read than fits.
+  const endBytes = Math.min(live.sizeBytes, disk.sizeBytes);
+  await readWhole({ ...options, disk, staged, live, resumeAtBytes, endBytes });
+  await staged.checkpoint(disk.sizeBytes);
+  await options.onPhase?.("sync-end");
+  return { ...disk, isRecording: true, resumeAtBytes: disk.sizeBytes };
+}
+
+interface Reading extends SyncOptions {
+  readonly disk: SyncingDisk;
+  readonly staged: StagedDisk;
+  readonly live: LiveDisk;
+  readonly resumeAtBytes: number;
+  readonly endBytes: number;
+}
+
+async function readWhole(reading: Reading): Promise<void> {
+  const { disk, staged, clock, signal, resumeAtBytes } = reading;
+  const everyBytes = reading.checkpointEveryBytes ?? checkpointEveryBytes;
+  const startedAtMs = clock.monotonicMs();
+  const counts = { readBytes: 0, stagedBytes: 0 };
+  const tell = (doneBytes: number) => {
+    const { name, kind, sizeBytes } = disk;
+    const startedAtBytes = resumeAtBytes;
+    const eta = etaSeconds({ clock, startedAtMs, startedAtBytes, doneBytes, sizeBytes });
+    reading.onProgress?.({ disk: name, kind, sizeBytes, doneBytes, ...counts, etaSeconds: eta });
+  };
+  let durable = { bytes: resumeAtBytes, atMs: startedAtMs };
+  let toldAtMs = startedAtMs;
+  tell(resumeAtBytes);
+  const moved = mapOrdered(runsOf(reading), windowsInFlightMax, windowMover(reading, counts));
+  for await (const doneBytes of moved) {
+    const nowMs = clock.monotonicMs();
+    if (doneBytes - durable.bytes >= everyBytes || nowMs - durable.atMs >= checkpointEveryMs) {
+      await reading.onPhase?.("sync-checkpoint");
+      await staged.checkpoint(doneBytes);
+      durable = { bytes: doneBytes, atMs: nowMs };
+    }
+    if (nowMs - toldAtMs >= progressEveryMs) {
+      tell(doneBytes);
+      toldAtMs = nowMs;
+    }
+    signal.throwIfAborted();
+  }
+  tell(disk.sizeBytes);
+}
+
+/** Reads, compares and stages one run; returns where it ends. */
+function windowMover(reading: Reading, counts: { readBytes: number; stagedBytes: number }) {
+  const { staged, live, clock, signal } = reading;
+  const buffers = new BufferPool(windowSizeBytes);
+  const pace = new ReadPace(clock, reading.readBytesPerSecondMax ?? null);
+
+  const stage = async (run: Extent, differing: readonly Extent[], data: Uint8Array | null) => {
+    for (const extent of differing) {
+      await reading.onPhase?.("sync-write");
+      counts.stagedBytes += extent.lengthBytes;
+      if (extent.state === "zero" || data === null) {
+        await staged.zero(extent.offsetBytes, extent.lengthBytes);
+      } else {
+        const start = extent.offsetBytes - run.offsetBytes;
+        await staged.write(extent.offsetBytes, data.subarray(start, start + extent.lengthBytes));
+      }
+    }
+  };
+
+  return async (run: Extent): Promise<number> => {
+    signal.throwIfAborted();
+    if (run.state === "zero") {
+      await stage(run, await differingRuns(staged, run, null), null);
+      return endOf(run);
+    }
+    const buffer = buffers.take();
+    try {
+      const data = buffer.subarray(0, run.lengthBytes);
+      await pace.admit(run.lengthBytes, signal);
+      await reading.onPhase?.("sync-read");
+      await live.read(run.offsetBytes, data);
+      counts.readBytes += run.lengthBytes;
+      await stage(run, await differingRuns(staged, run, data), data);
+      return endOf(run);
+    } finally {
+      buffers.give(buffer);
+    }
+  };
+}
+
+/** The rest of the disk in whole blocks, unallocated included: what is not there now may have been there at the head. */
+async function* runsOf(reading: Reading): AsyncGenerator<Extent, void, undefined> {
+  const { live, resumeAtBytes, endBytes, disk } = reading;
+  for (let at = resumeAtBytes; at < endBytes; ) {
+    const lengthBytes = Math.min(extentsAheadBytes, endBytes - at);
+    const extents = inWholeBlocks(live.extents(at, lengthBytes), disk.sizeBytes);
+    yield* requestRuns(extents, { windowBytes: windowSizeBytes, zeroRunBytesMax });
+    at += lengthBytes;
+  }
+}

@@ -1,0 +1,136 @@
+import { virtualClock } from "../../sim/clock.ts";
+import type { DiskImage } from "../../sim/disk-image.ts";
+import { Estate } from "../../sim/estate.ts";
+import { simSource } from "../../sim/source.ts";
+import { type Prng, seededPrng } from "../../src/base/prng.ts";
+import { type DiskName, parseDiskName, parseGroupName } from "../../src/core/ids.ts";
+import type { Journal } from "../../src/core/journal.ts";
+import { blockSizeBytes, windowSizeBytes } from "../../src/core/limits.ts";
+import type { Source } from "../../src/core/source.ts";
+import { attach } from "../../src/engine/attach.ts";
+import { type CycleOutcome, replicateOnce } from "../../src/engine/cycle.ts";
+import { type MemoryVault, memoryJournal, memoryVault } from "../../src/engine/memory-journal.ts";
+import type { PhaseHook } from "../../src/engine/phase.ts";
+import type { GroupStanding } from "../../src/engine/standing.ts";
+import { syncGroup } from "../../src/engine/sync.ts";
+
+export const groupName = parseGroupName("erp")!;
+export const dataDisk = parseDiskName("db/data")!;
+export const walDisk = parseDiskName("db/wal")!;
+export const neverAborted = new AbortController().signal;
+
+/** A protected site, a vault and an oracle that remembers what every disk held at every instant. */
+export interface EngineWorld {
+  readonly estate: Estate;
+  readonly vault: MemoryVault;
+  readonly prng: Prng;
+  readonly clock: ReturnType<typeof virtualClock>;
+  readonly group: { name: typeof groupName; generation: { number: number; holder: string } };
+  readonly instants: Map<string, ReadonlyMap<DiskName, DiskImage>>;
+  /** The disks that the next `connect` is configured with. */
+  disks: DiskName[];
+  /** A process begins: its connection to the estate and the vault. */
+  connect(): { source: Source; journal: Journal };
+}
+
+export function engineWorld(seed: number): EngineWorld {
+  const estate = new Estate();
+  const vault = memoryVault();
+  const clock = virtualClock();
+  const instants = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
+  estate.addDisk(dataDisk, { sizeBytes: 40 * blockSizeBytes });
+  estate.addDisk(walDisk, { sizeBytes: 3 * blockSizeBytes + 512 });
+  const world: EngineWorld = {
+    estate,
+    vault,
+    prng: seededPrng(seed),
+    clock,
+    group: { name: groupName, generation: { number: 1, holder: "00000000000000aa" } },
+    instants,
+    disks: [dataDisk, walDisk],
+    connect: () => ({
+      source: simSource({
+        estate,
+        group: groupName,
+        disks: world.disks,
+        clock,
+        onInstant: (id, images) => instants.set(id, images),
+      }),
+      journal: memoryJournal(vault),
+    }),
+  };
+  return world;
+}
+
+/** Attaches, syncs what must be and cuts one point, as a process that starts would. */
+export async function liveOnce(
+  world: EngineWorld,
+  options: { onPhase?: PhaseHook; signal?: AbortSignal } = {},
+): Promise<CycleOutcome> {
+  const { source, journal } = world.connect();
+  const signal = options.signal ?? neverAborted;
+  const { clock, prng, group } = world;
+  const hook = options.onPhase === undefined ? {} : { onPhase: options.onPhase };
+  const attached = await attach({ source, journal, prng, signal });
+  const standing = await syncGroup(attached.standing, { source, journal, clock, signal, ...hook });
+  return replicateOnce({ source, journal, group, standing, clock, prng, signal, ...hook });
+}
+
+/** One more point from where the last left off, in the same life. */
+export async function cutNext(
+  world: EngineWorld,
+  standing: GroupStanding,
+  options: { onPhase?: PhaseHook; signal?: AbortSignal } = {},
+): Promise<CycleOutcome> {
+  const { source, journal } = world.connect();
+  const { clock, prng, group } = world;
+  const signal = neverAborted;
+  return replicateOnce({ source, journal, group, standing, clock, prng, signal, ...options });
+}
+
+/** Something a guest does: a write, a trim, a write of zeroes; any alignment to sectors. */
+export function guestActs(world: EngineWorld, times = 1): void {
+  const { prng, estate } = world;
+  for (let round = 0; round < times; round += 1) {
+    const names = [...estate.disks.keys()];
+    const name = names[prng.below(names.length)]!;
+    const sectors = estate.disk(name).image.sizeBytes / 512;
+    const start = prng.below(sectors);
+    const length = Math.min(sectors - start, 1 + prng.below(400)) * 512;
+    const kind = prng.below(4);
+    if (kind === 0) {
+      estate.trim(name, start * 512, length);
+    } else {
+      const bytes = new Uint8Array(length);
+      if (kind !== 1) bytes.fill(1 + prng.below(255));
+      estate.write(name, start * 512, bytes);
+    }
+  }
+}
+
+/** The sealed points, newest or all, whose disks differ from what the source held at their instant: must be none. */
+export async function wrongPoints(world: EngineWorld): Promise<readonly string[]> {
+  const wrong: string[] = [];
+  const { journal } = world.connect();
+  for (const point of journal.points()) {
+    await using view = await journal.open(point.id);
+    const images = world.instants.get(point.id);
+    const names = view.disks.map((disk) => disk.name).sort();
+    if (images === undefined || [...images.keys()].sort().join() !== names.join()) {
+      wrong.push(`#${point.sequence}: disks ${names.join()}`);
+      continue;
+    }
+    for (const disk of view.disks) {
+      const image = images.get(disk.name)!;
+      if (disk.sizeBytes !== image.sizeBytes) wrong.push(`#${point.sequence} ${disk.name}: size`);
+      for (let at = 0; at < image.sizeBytes; at += windowSizeBytes) {
+        const lengthBytes = Math.min(windowSizeBytes, image.sizeBytes - at);
+        const [held, truth] = [Buffer.alloc(lengthBytes), Buffer.alloc(lengthBytes)];
+        await view.read(disk.identity, at, held);
+        image.read(at, truth);
+        if (!held.equals(truth)) wrong.push(`#${point.sequence} ${disk.name}: content at ${at}`);
+      }
+    }
+  }
+  return wrong;
+}
