@@ -1,0 +1,23 @@
+import type { FaultCode } from "../base/fault-table.ts";
+import type { Prng } from "../base/prng.ts";
+
+const retryDelayMinMs = 500;
+const retryDelayMaxMs = 30_000;
+/** Share by which a delay varies, so that groups that failed together do not return together. */
+const jitterShare = 0.25;
+/** What looking at source and vault again cures by itself. */
+const curedByAttaching: readonly FaultCode[] = ["BITMAP_LOST", "SEAL_REFUSED"];
+
+/** Whether a fault ends the run or another attempt follows. */
+export function isWorthRetrying(fault: { code: FaultCode; retry: boolean }): boolean {
+  return fault.retry || curedByAttaching.includes(fault.code);
+}
+
+/** How long to wait before attempt number `attempt` (from 1): none where attaching cures, else doubling from 0.5 s to 30 s. */
+export function retryDelayMs(code: FaultCode, attempt: number, prng: Prng): number {
+  if (attempt === 1 && curedByAttaching.includes(code)) return 0;
+  const doubled = Math.min(retryDelayMaxMs, retryDelayMinMs * 2 ** Math.min(attempt - 1, 16));
+  const steps = 1000;
+  const jitter = (prng.below(steps + 1) / steps) * 2 - 1;
+  return doubled * (1 + jitterShare * jitter);
+}
