@@ -1,0 +1,111 @@
+import { isFault } from "../src/base/fault.ts";
+import type { DiskName, PointId } from "../src/core/ids.ts";
+import type { Journal, View } from "../src/core/journal.ts";
+import { blockSizeBytes } from "../src/core/limits.ts";
+import type { Point } from "../src/core/point.ts";
+import type { DiskImage } from "./disk-image.ts";
+
+/** The product broke a promise: what a world ends with. */
+export class BrokenPromise extends Error {}
+
+/** Knows what every point must read as, and which points must be there. */
+export class Oracle {
+  readonly #instants = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
+  readonly #acknowledged = new Map<PointId, Point>();
+  readonly #retired = new Set<PointId>();
+  /** The medium lied or rotted: points may be lost, and reads may fail. Bytes must still never be wrong. */
+  isDamaged = false;
+
+  noteInstant(id: string, disks: ReadonlyMap<DiskName, DiskImage>): void {
+    this.#instants.set(id, disks);
+  }
+
+  acknowledge(point: Point): void {
+    this.#acknowledged.set(point.id, point);
+  }
+
+  /** Policy asked for these to go; from now on they may be there or not. */
+  mayRetire(points: Iterable<PointId>): void {
+    for (const point of points) this.#retired.add(point);
+  }
+
+  get acknowledgedCount(): number {
+    return this.#acknowledged.size;
+  }
+
+  /** No acknowledged point is missing, none is invented, and they stand in the order of their instants. */
+  checkList(journal: Journal): void {
+    const points = journal.points();
+    const present = new Set(points.map((point) => point.id));
+    for (const point of this.#acknowledged.values()) {
+      if (present.has(point.id) || this.#retired.has(point.id) || this.isDamaged) continue;
+      throw new BrokenPromise(`point #${point.sequence} ${point.id} was acknowledged and is gone`);
+    }
+    for (const point of points) {
+      if (!this.#instants.has(point.id)) {
+        throw new BrokenPromise(`point #${point.sequence} ${point.id} was never taken`);
+      }
+    }
+    const sequences = points.map((point) => point.sequence);
+    if (sequences.some((sequence, index) => index > 0 && sequence <= (sequences[index - 1] ?? 0))) {
+      throw new BrokenPromise(`points out of order: ${sequences.join(", ")}`);
+    }
+    if ((journal.head()?.id ?? null) !== (points.at(-1)?.id ?? null)) {
+      throw new BrokenPromise("the head is not the newest point");
+    }
+  }
+
+  /** Every point reads as the source was at its instant. */
+  async checkAll(journal: Journal): Promise<void> {
+    this.checkList(journal);
+    for (const point of journal.points()) await this.checkPoint(journal, point.id);
+  }
+
+  async checkPoint(journal: Journal, id: PointId): Promise<void> {
+    try {
+      await using view = await journal.open(id);
+      await this.checkView(view);
+    } catch (error) {
+      if (!this.#mayFail(error)) throw error;
+    }
+  }
+
+  /** A view reads as the source was, now and as long as it is open. */
+  async checkView(view: View): Promise<void> {
+    const { id, sequence } = view.point;
+    const images = this.#instants.get(id);
+    if (!images) throw new BrokenPromise(`point ${id} was never taken`);
+    if (view.disks.length !== images.size) throw new BrokenPromise(`#${sequence} has other disks`);
+    for (const disk of view.disks) {
+      const image = images.get(disk.name);
+      if (image?.sizeBytes !== disk.sizeBytes) {
+        throw new BrokenPromise(`#${sequence} ${disk.name}: other size than at its instant`);
+      }
+      const found = new Uint8Array(disk.sizeBytes);
+      try {
+        await view.read(disk.identity, 0, found);
+      } catch (error) {
+        if (!this.#mayFail(error)) throw error;
+        continue;
+      }
+      compare(`#${sequence} ${id} ${disk.name}`, image.bytes(), found);
+    }
+  }
+
+  #mayFail(error: unknown): boolean {
+    if (isFault(error, "STORAGE_FAILED", "ABORTED")) return true;
+    return this.isDamaged && isFault(error);
+  }
+}
+
+function compare(what: string, expected: Uint8Array, found: Uint8Array): void {
+  if (Buffer.compare(expected, found) === 0) return;
+  const wrong: number[] = [];
+  for (let at = 0; at < expected.length; at += blockSizeBytes) {
+    const end = at + blockSizeBytes;
+    if (Buffer.compare(expected.subarray(at, end), found.subarray(at, end)) !== 0) {
+      wrong.push(at / blockSizeBytes);
+    }
+  }
+  throw new BrokenPromise(`${what}: wrong bytes in blocks ${wrong.join(", ")}`);
+}

@@ -1,0 +1,106 @@
+import type { Prng } from "../src/base/prng.ts";
+import { blockSizeBytes, sectorSizeBytes } from "../src/core/limits.ts";
+import { between, happens, pick } from "./chance.ts";
+import type { CrashSeverity } from "./stored-content.ts";
+
+/** What one world does to the product. Rates are chances per turn unless said otherwise; 0 switches a misfortune off. */
+export interface Swarm {
+  readonly machines: number;
+  readonly disks: number;
+  readonly guest: {
+    readonly writeRate: number;
+    readonly trimRate: number;
+    readonly resizeRate: number;
+    /** Most writes go to so many blocks at a disk's start. */
+    readonly hotBlocks: number;
+  };
+  readonly estate: {
+    readonly killRate: number;
+    readonly stopRate: number;
+    /** Chance that a stopped machine's disk is replaced by an older copy of it, or by another disk's, before it starts. */
+    readonly restoreRate: number;
+    readonly bitmapLossRate: number;
+    /** Chance per life that a disk is added to or removed from the group. */
+    readonly regroupRate: number;
+    readonly rawRate: number;
+  };
+  readonly source: {
+    readonly failRate: number;
+    readonly scratchBlocksMax: number;
+  };
+  readonly files: {
+    readonly fullRate: number;
+    readonly failRate: number;
+    /** Chance that a sync of a delta, the ledger or a directory does nothing and says it did. */
+    readonly lostSyncRate: number;
+    readonly rotRate: number;
+  };
+  readonly crash: {
+    /** Chance per turn that our process is killed. */
+    readonly killRate: number;
+    /** Part of the kills that are power cuts. */
+    readonly powerCutRate: number;
+    readonly severity: CrashSeverity;
+  };
+  readonly clockJumpRate: number;
+  readonly vault: {
+    /** Chance per cycle that points are thinned, retired, the base moved, or all files scrubbed. */
+    readonly maintenanceRate: number;
+    readonly pointsMax: number;
+    /** Chance per cycle that a view is held open over what follows. */
+    readonly viewRate: number;
+  };
+}
+
+/** Draws a world: each misfortune is off in about half of them, and of a random strength in the others. */
+export function drawSwarm(prng: Prng): Swarm {
+  const rate = (strongest: number) =>
+    happens(prng, 0.5) ? 0 : (strongest * between(prng, 1, 100)) / 100;
+  const isDamaging = happens(prng, 0.15);
+  return {
+    machines: happens(prng, 0.7) ? 1 : 2,
+    disks: between(prng, 1, 3),
+    guest: {
+      writeRate: 0.02 + rate(0.3),
+      trimRate: rate(0.03),
+      resizeRate: rate(0.002),
+      hotBlocks: between(prng, 1, 8),
+    },
+    estate: {
+      killRate: rate(0.001),
+      stopRate: rate(0.001),
+      restoreRate: rate(0.6),
+      bitmapLossRate: rate(0.0005),
+      regroupRate: rate(0.4),
+      rawRate: rate(0.3),
+    },
+    source: {
+      failRate: rate(0.01),
+      scratchBlocksMax: pick(prng, [2, 8, 1000, 1000]),
+    },
+    files: {
+      fullRate: rate(0.005),
+      failRate: rate(0.003),
+      lostSyncRate: isDamaging ? rate(0.2) : 0,
+      rotRate: isDamaging ? rate(0.002) : 0,
+    },
+    crash: {
+      killRate: rate(0.005),
+      powerCutRate: rate(1),
+      severity: { survivalRate: between(prng, 0, 4) / 4, tearRate: between(prng, 0, 2) / 2 },
+    },
+    clockJumpRate: rate(0.001),
+    vault: {
+      maintenanceRate: rate(0.6),
+      pointsMax: between(prng, 2, 8),
+      viewRate: rate(0.3),
+    },
+  };
+}
+
+/** A disk's size: a few blocks, often with a short last one. */
+export function drawSizeBytes(prng: Prng): number {
+  const blocks = between(prng, 2, 20);
+  const tail = happens(prng, 0.4) ? between(prng, 1, 127) * sectorSizeBytes : 0;
+  return blocks * blockSizeBytes + tail;
+}

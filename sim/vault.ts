@@ -1,0 +1,32 @@
+import type { Clock } from "../src/base/clock.ts";
+import type { FileSystem } from "../src/base/file-system.ts";
+import type { Prng } from "../src/base/prng.ts";
+import type { GroupName } from "../src/core/ids.ts";
+import type { Journal } from "../src/core/journal.ts";
+import type { Oracle } from "./oracle.ts";
+import type { Swarm } from "./swarm.ts";
+
+/** What one process of ours is given to open the vault with. */
+export interface VaultRoom {
+  readonly files: FileSystem;
+  readonly clock: Clock;
+  readonly prng: Prng;
+  readonly group: GroupName;
+  readonly swarm: Swarm;
+  readonly oracle: Oracle;
+  readonly signal: AbortSignal;
+  readonly tell: (event: string) => void;
+}
+
+/** The vault as one process has it open. */
+export interface OpenVault extends AsyncDisposable {
+  readonly journal: Journal;
+  /** One piece of upkeep: thins, retires, moves the base or scrubs, as drawn. Faults are the caller's to bear. */
+  upkeep(): Promise<void>;
+}
+
+/** The vault of a world: `open` once per life; `kill` is what the kernel does when the process dies. */
+export interface VaultUnderTest {
+  open(room: VaultRoom): Promise<OpenVault>;
+  kill(): void;
+}

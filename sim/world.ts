@@ -1,0 +1,300 @@
+import { Fault, isFault } from "../src/base/fault.ts";
+import { type Prng, seededPrng } from "../src/base/prng.ts";
+import { type DiskName, type GroupName, parseGroupName } from "../src/core/ids.ts";
+import { between, happens, pick } from "./chance.ts";
+import { type VirtualClock, virtualClock } from "./clock.ts";
+import { drive } from "./drive.ts";
+import { Estate } from "./estate.ts";
+import { type FileOperation, type Misfortune, simFileSystem } from "./file-system.ts";
+import { live } from "./life.ts";
+import { Medium } from "./medium.ts";
+import { BrokenPromise, Oracle } from "./oracle.ts";
+import { simSource } from "./source.ts";
+import { type Life, makeScheduler, type Scheduler } from "./steps.ts";
+import { Surroundings } from "./surroundings.ts";
+import { drawSwarm, type Swarm } from "./swarm.ts";
+import type { OpenVault, VaultUnderTest } from "./vault.ts";
+
+const livesMax = 4;
+const cyclesPerLifeMax = 8;
+/** With all faults off a group must reach a fresh point within so many cycles. */
+const calmCycles = 3;
+const traceLinesMax = 20_000;
+
+/** Where the mutants of the simulator's own test get in: wrappers around ports, each by default the port itself. */
+export interface WorldSeams {
+  readonly source: (source: ReturnType<typeof simSource>) => ReturnType<typeof simSource>;
+  readonly files: (files: ReturnType<typeof simFileSystem>) => ReturnType<typeof simFileSystem>;
+  readonly vault: (vault: OpenVault) => OpenVault;
+}
+
+export const noSeams: WorldSeams = {
+  source: (source) => source,
+  files: (files) => files,
+  vault: (vault) => vault,
+};
+
+export interface WorldResult {
+  readonly seed: number;
+  /** What was broken, or null. */
+  readonly failure: Error | null;
+  readonly trace: readonly string[];
+  readonly points: number;
+  readonly lives: number;
+  readonly steps: number;
+}
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly vault: (medium: Medium) => VaultUnderTest;
+  readonly seams?: WorldSeams;
+}
+
+/** One world from its seed to its end. Never rejects: what broke is in the result. */
+export async function runWorld(options: WorldOptions): Promise<WorldResult> {
+  const world = new World(options);
+  let failure: Error | null = null;
+  try {
+    await world.run();
+  } catch (error) {
+    failure = error instanceof Error ? error : new Error(String(error));
+  }
+  return { seed: options.seed, failure, ...world.figures() };
+}
+
+class World {
+  readonly #prng: Prng;
+  readonly #swarm: Swarm;
+  readonly #seed: number;
+  readonly #seams: WorldSeams;
+  readonly #vault: VaultUnderTest;
+  readonly #medium = new Medium();
+  readonly #clock: VirtualClock = virtualClock();
+  readonly #estate = new Estate();
+  readonly #oracle = new Oracle();
+  readonly #surroundings: Surroundings;
+  readonly #scheduler: Scheduler;
+  readonly #group = parseGroupName("erp") as GroupName;
+  readonly #trace: string[] = [];
+  #disks: DiskName[] = [];
+  #lives = 0;
+  #steps = 0;
+  #isCalm = false;
+
+  constructor({ seed, vault, seams }: WorldOptions) {
+    this.#seed = seed;
+    this.#seams = seams ?? noSeams;
+    this.#prng = seededPrng(seed);
+    this.#swarm = drawSwarm(this.#prng);
+    this.#vault = vault(this.#medium);
+    const tell = (event: string) => this.#tell(`  ${event}`);
+    this.#tell(`swarm ${JSON.stringify(this.#swarm)}`);
+    this.#surroundings = new Surroundings({
+      prng: this.#prng,
+      swarm: this.#swarm,
+      estate: this.#estate,
+      clock: this.#clock,
+      group: this.#group,
+      tell,
+    });
+    this.#scheduler = makeScheduler({
+      prng: this.#prng,
+      onTurn: (label, life) => this.#onTurn(label, life),
+    });
+    this.#surroundings.build();
+    this.#disks = [...this.#estate.disks.keys()];
+  }
+
+  figures() {
+    const points = this.#oracle.acknowledgedCount;
+    return { trace: this.#trace, points, lives: this.#lives, steps: this.#steps };
+  }
+
+  async run(): Promise<void> {
+    const lives = between(this.#prng, 1, livesMax);
+    for (let count = 0; count < lives; count += 1) {
+      if (this.#lives > 0 && happens(this.#prng, this.#swarm.estate.regroupRate)) this.#regroup();
+      await this.#liveOnce(between(this.#prng, 1, cyclesPerLifeMax));
+    }
+    this.#isCalm = true;
+    for (const machine of this.#estate.machines.values()) {
+      if (!machine.isRunning) this.#surroundings.start(machine.name);
+    }
+    this.#tell("all is calm");
+    const sealed = await this.#liveOnce(calmCycles);
+    if (this.#oracle.isDamaged) return;
+    if (sealed === 0) throw new BrokenPromise(`no fresh point within ${calmCycles} calm cycles`);
+    this.#checkNothingIsLeft();
+  }
+
+  /** One process of ours, from its start to its clean end or its death. Returns the points it sealed. */
+  async #liveOnce(cycles: number): Promise<number> {
+    this.#lives += 1;
+    const life = this.#scheduler.life(`${this.#lives}`);
+    this.#tell(`life ${this.#lives} begins, for ${cycles} cycles`);
+    let end: { readonly error: unknown; readonly sealed: number } | null = null;
+    this.#process(life, cycles).then(
+      (sealed) => {
+        end = { error: null, sealed };
+      },
+      (error: unknown) => {
+        end = { error, sealed: 0 };
+      },
+    );
+    await drive(
+      { scheduler: this.#scheduler, clock: this.#clock },
+      () => end !== null || life.isOver(),
+    );
+    const ended = end as { readonly error: unknown; readonly sealed: number } | null;
+    if (life.isOver() || ended === null) return 0;
+    life.crash();
+    this.#vault.kill();
+    if (ended.error === null) return ended.sealed;
+    // A vault that cannot be opened is a promise broken, unless its medium is damaged or the call itself failed.
+    if (!isFault(ended.error)) throw ended.error;
+    this.#tell(`life ${this.#lives} ends with ${ended.error.code} ${ended.error.message}`);
+    const isMishap = isFault(ended.error, "STORAGE_FULL", "STORAGE_FAILED") && !this.#isCalm;
+    if (!isMishap && !this.#oracle.isDamaged) throw ended.error;
+    return 0;
+  }
+
+  async #process(life: Life, cycles: number): Promise<number> {
+    const { files, source } = this.#ports(life);
+    const prng = seededPrng(this.#seed * 1_000 + this.#lives);
+    const room = {
+      files,
+      clock: this.#clock,
+      prng,
+      group: this.#group,
+      swarm: this.#swarm,
+      oracle: this.#oracle,
+      signal: new AbortController().signal,
+      tell: (event: string) => this.#tell(`  ${event}`),
+    };
+    await using vault = this.#seams.vault(await this.#vault.open(room));
+    return await live({
+      source,
+      vault,
+      group: this.#group,
+      clock: this.#clock,
+      prng,
+      dice: this.#prng,
+      swarm: this.#swarm,
+      oracle: this.#oracle,
+      cycles,
+      betweenCycles: () => this.#surroundings.burst(),
+      tell: room.tell,
+    });
+  }
+
+  #ports(life: Life) {
+    const clock = this.#clock;
+    const source = simSource({
+      estate: this.#estate,
+      group: this.#group,
+      disks: this.#disks,
+      clock,
+      steps: life,
+      scratchBlocksMax: this.#swarm.source.scratchBlocksMax,
+      onInstant: (id, images) => this.#oracle.noteInstant(id, images),
+    });
+    const files = simFileSystem({
+      medium: this.#medium,
+      clock,
+      steps: life,
+      strike: (operation, path) => this.#strike(operation, path),
+      failSync: (content) => content.failSync(this.#prng),
+    });
+    return { files: this.#seams.files(files), source: this.#seams.source(source) };
+  }
+
+  /** Between any two calls: the estate lives on, and our process may die here, or the call fail. */
+  #onTurn(label: string, life: Life): Error | null {
+    this.#steps += 1;
+    this.#tell(label);
+    if (this.#isCalm) return null;
+    this.#surroundings.turn();
+    const { crash, source, files } = this.#swarm;
+    if (happens(this.#prng, files.rotRate)) this.#rot();
+    if (happens(this.#prng, crash.killRate)) {
+      this.#crash(life);
+      return null;
+    }
+    const isSource = !label.startsWith("files.");
+    if (isSource && happens(this.#prng, source.failRate)) {
+      this.#tell("  fails");
+      return new Fault(pick(this.#prng, ["TIMEOUT", "QMP_REFUSED"]), `${label} fails`);
+    }
+    return null;
+  }
+
+  #crash(life: Life): void {
+    const isPowerCut = happens(this.#prng, this.#swarm.crash.powerCutRate);
+    this.#tell(isPowerCut ? "-- power cut --" : "-- killed --");
+    life.crash();
+    this.#vault.kill();
+    this.#estate.releaseBarrier();
+    if (isPowerCut) this.#medium.crash(this.#prng, this.#swarm.crash.severity);
+  }
+
+  #strike(operation: FileOperation, path: string): Misfortune {
+    if (this.#isCalm) return "none";
+    const { fullRate, failRate, lostSyncRate } = this.#swarm.files;
+    const isSync = operation === "sync" || operation === "sync-directory";
+    if (isSync && canLie(path) && happens(this.#prng, lostSyncRate)) {
+      this.#oracle.isDamaged = true;
+      return this.#told("lost");
+    }
+    const mayFill = operation === "write" || operation === "names";
+    if (mayFill && happens(this.#prng, fullRate)) return this.#told("full");
+    return happens(this.#prng, failRate) ? this.#told("failed") : "none";
+  }
+
+  #told(misfortune: Misfortune): Misfortune {
+    this.#tell(`  ${misfortune}`);
+    return misfortune;
+  }
+
+  #rot(): void {
+    const found = this.#medium.rot(this.#prng, () => true);
+    if (!found) return;
+    this.#oracle.isDamaged = true;
+    this.#tell(`  a bit rots in ${found.path} at ${found.positionBytes}`);
+  }
+
+  /** A disk joins or leaves the group. */
+  #regroup(): void {
+    if (this.#disks.length > 1 && happens(this.#prng, 0.5)) {
+      const gone = pick(this.#prng, this.#disks);
+      this.#disks = this.#disks.filter((disk) => disk !== gone);
+      this.#tell(`${gone} leaves the group`);
+      if (happens(this.#prng, 0.5)) this.#estate.removeDisk(gone);
+      return;
+    }
+    const outside = [...this.#estate.disks.keys()].filter((disk) => !this.#disks.includes(disk));
+    const back = outside.length > 0 && happens(this.#prng, 0.5) ? pick(this.#prng, outside) : null;
+    this.#disks = [...this.#disks, back ?? this.#surroundings.addDisk()];
+    this.#tell(`${this.#disks.at(-1)} joins the group`);
+  }
+
+  /** After a clean end only the head's bitmaps are left on the group's disks. */
+  #checkNothingIsLeft(): void {
+    const left: string[] = [...this.#estate.scratchFiles];
+    for (const disk of this.#estate.disks.values()) {
+      if (disk.fleece) left.push(`point in time on ${disk.name}`);
+      const ours = [...disk.bitmaps.keys()];
+      if (ours.length > 1) left.push(`${ours.join(", ")} on ${disk.name}`);
+    }
+    if (left.length > 0) throw new BrokenPromise(`left on the source: ${left.join("; ")}`);
+  }
+
+  #tell(event: string): void {
+    if (this.#trace.length >= traceLinesMax) this.#trace.splice(0, traceLinesMax / 2);
+    this.#trace.push(`${String(this.#steps).padStart(6)} ${event}`);
+  }
+}
+
+/** Old data beside its old hash cannot be told from new: nothing is promised for a base whose medium lies. */
+function canLie(path: string): boolean {
+  return !path.includes("/base/") && !path.includes("/staged/");
+}
