@@ -106,6 +106,19 @@ export const faultTable = {
     cause: "The vault was written by a newer version.",
     nextStep: "Upgrade afterimage on this host.",
   },
+  CONTROL_PROTOCOL: {
+    retry: false,
+    exitCode: 2,
+    cause: "The vault's control socket carried something that is no request or no answer.",
+    nextStep: "Check that the command and the running `afterimage run` are of one version.",
+  },
+  CONTROL_FAILED: {
+    retry: true,
+    exitCode: 2,
+    cause:
+      "The process that writes to the vault could not do what it was asked, or ended meanwhile.",
+    nextStep: "Read that process's log; then run the command again.",
+  },
   GROUP_UNKNOWN: {
     retry: false,
     exitCode: 2,
@@ -250,6 +263,12 @@ export const faultTable = {
     nextStep: "The machines run again; look for one whose QMP answers slowly.",
   },
   // -- NBD
+  NBD_UNREACHABLE: {
+    retry: true,
+    exitCode: 2,
+    cause: "Nobody answers at the NBD address.",
+    nextStep: "Start the NBD server, or correct the address in the message.",
+  },
   NBD_PROTOCOL: {
     retry: false,
     exitCode: 2,

@@ -96,7 +96,7 @@ describe("a mistake is named with its line and key", () => {
     expect(both).toContain("the socket of erp/db already");
     const node = replaced("node: d1", "node: d0");
     expect(node).toBe(
-      "a.yaml:18: groups[0].machines[0].disks[1].node: the disk of erp/db/data already",
+      "a.yaml:19: groups[0].machines[0].disks[1].node: the disk of erp/db/data already",
     );
   });
   test("a name used twice", () => {
