@@ -1,0 +1,52 @@
+import { type Clock, systemClock } from "../base/clock.ts";
+import type { NbdAddress } from "./address.ts";
+
+/** Bounds on a server's patience-testing, in milliseconds. */
+export interface NbdTimeouts {
+  /** From connecting to the end of the handshake. */
+  readonly handshakeMs: number;
+  /** While requests are pending: the longest time in which none is answered in full. */
+  readonly replyMs: number;
+}
+
+export const defaultTimeouts: NbdTimeouts = { handshakeMs: 10_000, replyMs: 60_000 };
+
+/** What every connection takes. */
+export interface NbdDialOptions {
+  readonly address: NbdAddress;
+  /** Aborting it ends the connection at any time; what is pending rejects with its reason. */
+  readonly signal?: AbortSignal;
+  readonly timeouts?: Partial<NbdTimeouts>;
+  readonly clock?: Clock;
+}
+
+export interface NbdClientOptions extends NbdDialOptions {
+  /** Empty: the server's default export. */
+  readonly exportName?: string;
+  /** All are selected, or connecting rejects with NBD_REFUSED. Needs structured replies. */
+  readonly metaContexts?: readonly string[];
+  /**
+   * `simple`: the payload of every READ lands in the caller's buffer and holes travel as zeroes. `structured`: holes do not
+   * travel. Default: structured when meta contexts are selected, which need it, else simple.
+   */
+  readonly replies?: "simple" | "structured";
+  /** Requests sent and not answered; more wait their turn. Default 16. */
+  readonly requestsInFlightMax?: number;
+}
+
+/** The dial options with nothing left open. */
+export interface Dial {
+  readonly address: NbdAddress;
+  readonly signal: AbortSignal | null;
+  readonly timeouts: NbdTimeouts;
+  readonly clock: Clock;
+}
+
+export function completeDial(options: NbdDialOptions): Dial {
+  return {
+    address: options.address,
+    signal: options.signal ?? null,
+    timeouts: { ...defaultTimeouts, ...options.timeouts },
+    clock: options.clock ?? systemClock(),
+  };
+}
