@@ -1,0 +1,143 @@
+import { describe, expect, test } from "vitest";
+import type { Fault } from "../base/fault.ts";
+import { isFault } from "../base/fault.ts";
+import { memoryFileSystem } from "../base/memory-file-system.ts";
+import { seededPrng } from "../base/prng.ts";
+import { KIB, MIB } from "../base/units.ts";
+import type { HashHex } from "../core/ids.ts";
+import { decodeTrailer } from "../format/delta-trailer.ts";
+import { bytesOf, deltaForTest, putBytes } from "./files-for-test.ts";
+import { diskForTest, headerForTest } from "./header-for-test.ts";
+import { openDelta } from "./reader.ts";
+import { verifyDelta } from "./verify.ts";
+
+const { signal } = new AbortController();
+const files = memoryFileSystem();
+const header = headerForTest(3, [diskForTest(0, 4 * MIB), diskForTest(1, MIB)]);
+const noise = new Uint8Array(1024);
+seededPrng(11).fill(noise);
+// Small enough to flip every byte of it; the second chunk has two pieces and compresses.
+const text = Buffer.alloc(1024, "compressible ");
+const content = [
+  { disk: 0, offsetBytes: 512, data: noise, lengthBytes: 1024 },
+  { disk: 0, offsetBytes: 64 * KIB - 512, data: text, lengthBytes: 1024 },
+  { disk: 0, offsetBytes: MIB, data: null, lengthBytes: 2 * MIB },
+  { disk: 1, offsetBytes: 0, data: noise.subarray(0, 512), lengthBytes: 512 },
+];
+const finished = await deltaForTest(files, "/good", { header, codec: "zstd", content });
+const good = await bytesOf(files, "/good");
+
+/** The first fault that opening and verifying these bytes meets, or null when there is none. */
+async function damageIn(bytes: Uint8Array, contentRoot?: HashHex): Promise<Fault | null> {
+  await putBytes(files, "/bad", bytes);
+  try {
+    const expected = contentRoot === undefined ? {} : { expected: { contentRoot } };
+    await using reader = await openDelta({ files, path: "/bad", ...expected });
+    return (await verifyDelta(reader, { signal })).faults[0] ?? null;
+  } catch (error) {
+    if (isFault(error)) return error;
+    throw error;
+  }
+}
+
+function partAt(position: number): string {
+  const trailer = decodeTrailer(good, good.length);
+  if (position < 64) return "prologue";
+  if (position < 64 + trailer.headerLengthBytes) return "header";
+  if (position < trailer.indexPositionBytes) return "chunk";
+  return position < good.length - 192 ? "index" : "trailer";
+}
+
+describe("a damaged delta", () => {
+  test("the undamaged one has none", async () => {
+    expect(await damageIn(good, finished.contentRoot)).toBeNull();
+  });
+
+  test("one bit flipped at every byte is found, and in the part where it is", async () => {
+    for (let at = 0; at < good.length; at += 1) {
+      const bytes = Buffer.from(good);
+      bytes[at] = bytes[at]! ^ (2 ** (at % 8));
+      const fault = await damageIn(bytes);
+      expect(fault?.code, `byte ${at}`).toMatch(/^DELTA_/);
+      expect(fault?.details.path).toBe("/bad");
+      expect(fault?.details.where, `byte ${at}: ${fault?.message}`).toBe(partAt(at));
+    }
+  });
+
+  test("cut at every length it is found", async () => {
+    for (let length = 0; length < good.length; length += 1) {
+      const fault = await damageIn(good.subarray(0, length));
+      expect(fault?.code, `length ${length}`).toBe("DELTA_CORRUPT");
+    }
+  });
+
+  test("bytes added behind or between are found", async () => {
+    const trailer = decodeTrailer(good, good.length);
+    for (const at of [
+      64,
+      64 + trailer.headerLengthBytes,
+      trailer.indexPositionBytes,
+      good.length,
+    ]) {
+      const bytes = Buffer.concat([good.subarray(0, at), Buffer.alloc(64), good.subarray(at)]);
+      expect((await damageIn(bytes))?.code, `at ${at}`).toBe("DELTA_CORRUPT");
+    }
+  });
+
+  test("the end of a longer file with the same beginning is found", async () => {
+    const more = [...content, { disk: 1, offsetBytes: 4096, data: null, lengthBytes: 512 }];
+    await deltaForTest(files, "/other", { header, codec: "zstd", content: more });
+    const other = await bytesOf(files, "/other");
+    const spliced = Buffer.concat([good.subarray(0, good.length - 192), other.subarray(-192)]);
+    expect((await damageIn(spliced))?.code).toBe("DELTA_CORRUPT");
+    await files.remove("/other");
+  });
+
+  test("swapped with another good delta is found when the content is known", async () => {
+    const otherHeader = headerForTest(4, header.disks);
+    await deltaForTest(files, "/other", { header: otherHeader, codec: "zstd", content });
+    const other = await bytesOf(files, "/other");
+    expect(await damageIn(other)).toBeNull();
+    const fault = await damageIn(other, finished.contentRoot);
+    expect(fault).toMatchObject({
+      code: "DELTA_CORRUPT",
+      details: { expectedRoot: finished.contentRoot },
+    });
+    await files.remove("/other");
+  });
+
+  test("damage in two chunks is reported for both, with their places", async () => {
+    const bytes = Buffer.from(good);
+    const { indexPositionBytes, headerLengthBytes } = decodeTrailer(good, good.length);
+    for (const at of [64 + headerLengthBytes + 40, indexPositionBytes - 1]) {
+      bytes[at] = bytes[at]! ^ 1;
+    }
+    await putBytes(files, "/bad", bytes);
+    await using reader = await openDelta({ files, path: "/bad" });
+    const { faults, chunkCount } = await verifyDelta(reader, { signal });
+    expect(chunkCount).toBe(3);
+    expect(faults.map((fault) => fault.details)).toMatchObject([
+      { where: "chunk", disk: 0, offsetBytes: 512, path: "/bad" },
+      { where: "chunk", disk: 1, offsetBytes: 0, path: "/bad" },
+    ]);
+  });
+
+  test("a read of one damaged piece fails, its sound neighbour reads", async () => {
+    const data = new Uint8Array(MIB);
+    seededPrng(12).fill(data);
+    const large = [{ disk: 0, offsetBytes: 0, data, lengthBytes: MIB }];
+    await deltaForTest(files, "/large", { header, codec: "raw", content: large });
+    const bytes = await bytesOf(files, "/large");
+    const start = 64 + decodeTrailer(bytes, bytes.length).headerLengthBytes + 16 * 32;
+    bytes[start + 100_000] = bytes[start + 100_000]! ^ 8;
+    await putBytes(files, "/large", bytes);
+    await using reader = await openDelta({ files, path: "/large" });
+    const into = new Uint8Array(64 * KIB);
+    await expect(reader.readPieces(0, 1, 1, into)).rejects.toMatchObject({
+      code: "DELTA_CORRUPT",
+      details: { where: "chunk", piece: 1, entry: 0, offsetBytes: 0 },
+    });
+    await reader.readPieces(0, 2, 1, into);
+    expect(into).toEqual(data.subarray(128 * KIB, 192 * KIB));
+  });
+});
