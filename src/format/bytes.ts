@@ -18,6 +18,11 @@ export function writeUint64(view: DataView, at: number, value: number): void {
   view.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
 }
 
+/** A copy of [start, end): a Buffer's own `slice` shares, and would keep what it was cut from. */
+export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return new Uint8Array(bytes.subarray(start, end));
+}
+
 /** SHA-256 of `data`, 32 bytes. */
 export function sha256(data: Uint8Array): Buffer {
   return hash("sha256", data, "buffer");

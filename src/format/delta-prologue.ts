@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { isZeroes, sameBytes, viewOf } from "./bytes.ts";
+import { copyOf, isZeroes, sameBytes, viewOf } from "./bytes.ts";
 import { type Codec, codecNumber, codecOf } from "./codec.ts";
 import { deltaCorrupt, deltaTooNew } from "./delta-corrupt.ts";
 import { deltaVersion, headerLengthBytesMax, prologueLengthBytes } from "./delta-limits.ts";
@@ -55,5 +55,5 @@ export function decodePrologue(bytes: Uint8Array): DeltaPrologue {
   if (headerLengthBytes > headerLengthBytesMax) {
     throw deltaCorrupt("prologue", "the header is longer than the limit", { headerLengthBytes });
   }
-  return { codec, headerLengthBytes, headerHash: bytes.slice(28, 60) };
+  return { codec, headerLengthBytes, headerHash: copyOf(bytes, 28, 60) };
 }

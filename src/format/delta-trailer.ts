@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { isZeroes, readUint64, sameBytes, sha256, viewOf, writeUint64 } from "./bytes.ts";
+import { copyOf, isZeroes, readUint64, sameBytes, sha256, viewOf, writeUint64 } from "./bytes.ts";
 import { deltaCorrupt, deltaTooNew } from "./delta-corrupt.ts";
 import {
   deltaVersion,
@@ -79,9 +79,9 @@ export function decodeTrailer(tail: Uint8Array, fileSizeBytes: number): DeltaTra
     throw deltaCorrupt("trailer", "a reserved field is not zero");
   }
   const trailer: DeltaTrailer = {
-    contentRoot: bytes.slice(0, 32),
-    headerHash: bytes.slice(32, 64),
-    placementHash: bytes.slice(64, 96),
+    contentRoot: copyOf(bytes, 0, 32),
+    headerHash: copyOf(bytes, 32, 64),
+    placementHash: copyOf(bytes, 64, 96),
     indexPositionBytes: readUint64(view, 96),
     fileSizeBytes: readUint64(view, 104),
     entryCount: view.getUint32(112, true),
