@@ -67,13 +67,17 @@ function inTwoPlaces(config: Config): readonly Contradiction[] {
       if (machine.qmp !== undefined) groupOfSocket.set(machine.qmp, place);
       for (const [diskIndex, disk] of machine.disks.entries()) {
         const keys = {
-          node: disk.node === undefined ? null : `${machine.qmp ?? place} ${disk.node}`,
-          image: disk.image ?? null,
+          node: disk.node,
+          device: disk.device,
+          drive: disk.drive,
+          image: disk.image,
         };
         for (const [key, value] of Object.entries(keys)) {
-          if (value === null) continue;
-          const other = placeOf.get(`${key} ${value}`);
-          placeOf.set(`${key} ${value}`, `${place}/${disk.name}`);
+          if (value === undefined) continue;
+          // An image is one thing on the whole host, the others within their QEMU.
+          const meant = key === "image" ? value : `${machine.qmp ?? place} ${key} ${value}`;
+          const other = placeOf.get(meant);
+          placeOf.set(meant, `${place}/${disk.name}`);
           if (other === undefined) continue;
           found.push({
             path: [...at, "disks", diskIndex, key],

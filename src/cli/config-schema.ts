@@ -54,13 +54,23 @@ const disk = z
       .min(1)
       .max(31)
       .optional()
-      .describe(
-        "Node name of the disk's format layer in QEMU (`query-named-block-nodes`). Needed while the machine runs.",
-      ),
+      .describe("Node name of the disk's format layer in QEMU (`query-named-block-nodes`)."),
+    device: z
+      .string()
+      .min(1)
+      .max(255)
+      .optional()
+      .describe("Instead of `node`: id or object path of the guest's device."),
+    drive: z
+      .string()
+      .min(1)
+      .max(255)
+      .optional()
+      .describe("Instead of `node`: id of QEMU's `-drive`."),
     image: path
       .optional()
       .describe(
-        "The disk's image file. Lets a point be taken while the machine is off, and finds the node when `node` is absent.",
+        "The disk's image file. Lets a point be taken while the machine is off, and finds the disk when nothing else is given.",
       ),
     tracking: z
       .enum(["persistent", "transient"])
@@ -69,9 +79,10 @@ const disk = z
         "`persistent`: a bitmap in the qcow2 image outlives QEMU. `transient`: for raw images; recording ends with QEMU and the disk is then resynced by hash.",
       ),
   })
-  .refine((value) => value.node !== undefined || value.image !== undefined, {
-    error: "a disk needs `node`, `image` or both",
-  });
+  .refine(
+    ({ node, device, drive, image }) => [node, device, drive, image].some((by) => by !== undefined),
+    "a disk needs one of `node`, `device`, `drive`, `image`",
+  );
 
 const machine = z.strictObject({
   name: machineName.describe(`The machine's name within its group: ${names}.`),
