@@ -108,6 +108,7 @@ function kindOf(node: SchemaNode): string {
 }
 
 function defaultOf(value: unknown): string {
-  if (value === undefined || value === null || typeof value === "object") return "";
-  return `\`${String(value)}\``;
+  if (typeof value === "number") return `\`${value}\``;
+  // Words of the smallest file are no defaults.
+  return typeof value === "string" && !smallest.includes(` ${value}`) ? `\`${value}\`` : "";
 }
