@@ -1,4 +1,4 @@
-import type { GroupName, PointId } from "../src/core/ids.ts";
+import type { DiskName, GroupName, PointId } from "../src/core/ids.ts";
 
 /** A dirty bitmap as QEMU keeps one: bits are blocks. */
 export interface Bitmap {
@@ -33,14 +33,17 @@ export function copyBitmap(bitmap: Bitmap): Bitmap {
 const prefix = "afterimage:";
 const frozenSuffix = ":frozen";
 
-/** The bitmap that records from the point's instant on. */
-export function bitmapName(group: GroupName, point: PointId): string {
-  return `${prefix}${group}:${point}`;
+/**
+ * The bitmap that records from the point's instant on. Named after the disk too: an image that is copied over another disk
+ * of the group brings a bitmap of the same point, which says nothing about that disk.
+ */
+export function bitmapName(group: GroupName, point: PointId, disk: DiskName): string {
+  return `${prefix}${group}:${point}:${disk}`;
 }
 
 /** The disabled copy that says what to read for the point. */
-export function frozenBitmapName(group: GroupName, point: PointId): string {
-  return `${bitmapName(group, point)}${frozenSuffix}`;
+export function frozenBitmapName(group: GroupName, point: PointId, disk: DiskName): string {
+  return `${bitmapName(group, point, disk)}${frozenSuffix}`;
 }
 
 /** Whether a bitmap is ours and this group's. */

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { blockSizeBytes, sectorSizeBytes } from "../src/core/limits.ts";
 
+const zeroBlock = new Uint8Array(blockSizeBytes);
+
 /** The bytes of a virtual disk in blocks that are never altered, only replaced: capturing one costs a copy of the list. */
 export class DiskImage {
   sizeBytes: number;
@@ -68,6 +70,18 @@ export class DiskImage {
     while (this.blocks.length < count) this.blocks.push(null);
     this.blocks.length = count;
     this.sizeBytes = sizeBytes;
+  }
+
+  /** Blocks in which `found`, as long as the disk, differs. */
+  differingBlocks(found: Uint8Array): readonly number[] {
+    const wrong: number[] = [];
+    for (const [index, block] of this.blocks.entries()) {
+      const at = index * blockSizeBytes;
+      const part = found.subarray(at, Math.min(this.sizeBytes, at + blockSizeBytes));
+      const expected = (block ?? zeroBlock).subarray(0, part.length);
+      if (Buffer.compare(expected, part) !== 0) wrong.push(index);
+    }
+    return wrong;
   }
 
   bytes(): Uint8Array {

@@ -10,7 +10,7 @@ const turnsMax = 400_000;
  * Runs the world until `isDone`: one call at a time, and only when all work waits does the clock move to the next sleeper.
  */
 export async function drive(
-  { scheduler, clock }: { scheduler: Scheduler; clock: VirtualClock },
+  world: { scheduler: Scheduler; clock: VirtualClock; onWait: () => void },
   isDone: () => boolean,
 ): Promise<void> {
   let idleTurns = 0;
@@ -19,7 +19,13 @@ export async function drive(
     await new Promise<void>((resolve) => setImmediate(resolve));
     if (isDone()) return;
     if (turns > turnsMax) throw new BrokenPromise("no end in sight: something spins");
-    if (scheduler.runOne() || clock.advance()) {
+    if (world.scheduler.runOne()) {
+      idleTurns = 0;
+      continue;
+    }
+    if (world.clock.sleepers() > 0) {
+      world.onWait();
+      world.clock.advance();
       idleTurns = 0;
       continue;
     }

@@ -1,21 +1,17 @@
 import type { Clock } from "../src/base/clock.ts";
-import { type Fault, isFault } from "../src/base/fault.ts";
+import { Fault, isFault } from "../src/base/fault.ts";
 import type { Prng } from "../src/base/prng.ts";
 import type { GroupName } from "../src/core/ids.ts";
 import type { Journal, View } from "../src/core/journal.ts";
 import type { Source } from "../src/core/source.ts";
-import { attach } from "../src/engine/attach.ts";
-import { replicateOnce } from "../src/engine/cycle.ts";
-import type { GroupStanding } from "../src/engine/standing.ts";
-import { syncGroup } from "../src/engine/sync.ts";
+import type { EngineEvent } from "../src/engine/events.ts";
+import { runGroup } from "../src/engine/run.ts";
 import { happens, pick } from "./chance.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Swarm } from "./swarm.ts";
 import type { OpenVault } from "./vault.ts";
 
-const intervalMs = 2_000;
-const retryMs = 500;
-const syncCheckpointBytes = 256 * 1024;
+const intervalSeconds = 2;
 
 export interface LifeOptions {
   readonly source: Source;
@@ -28,69 +24,62 @@ export interface LifeOptions {
   readonly dice: Prng;
   readonly swarm: Swarm;
   readonly oracle: Oracle;
+  /** The world ends with it: everything is checked. */
+  readonly isLast: boolean;
+  /** Points to cut. */
   readonly cycles: number;
+  /** Told to stop after so long, whatever it has done. */
+  readonly durationMs: number;
   readonly betweenCycles: () => void;
   readonly tell: (event: string) => void;
 }
 
 /**
- * What a replicator does from its start on: attach, sync what must be, cut points; after a fault it attaches again.
- * Anything that is not a Fault is a bug and ends the world. Returns how many points were sealed.
+ * What a replicator does from its start to its end: checks nothing it did not seal is there, then runs the group until it
+ * has cut its points or its time is up. Anything that is not a Fault is a bug and ends the world. Returns the points sealed.
  */
 export async function live(options: LifeOptions): Promise<number> {
   const { clock, dice, swarm, oracle, tell, vault } = options;
   const journal = noting(vault.journal, oracle, tell);
-  await oracle.checkAll(journal);
+  await oracle.check(journal, dice);
   const views = new HeldViews(oracle, journal, dice);
-  let standing: GroupStanding | null = null;
-  let sealed = 0;
-  for (let cycle = 0; cycle < options.cycles; cycle += 1) {
-    options.betweenCycles();
-    try {
-      standing = await cut(options, journal, standing);
-      sealed += 1;
-    } catch (error) {
-      tell(`cycle failed: ${faultOf(error).code} ${faultOf(error).message}`);
-      standing = null;
-      await clock.sleep(retryMs);
-    }
-    oracle.checkList(journal);
+  const maintain = async () => {
     if (happens(dice, swarm.vault.viewRate)) await bear(tell, "view", () => views.hold());
-    if (happens(dice, swarm.vault.maintenanceRate))
-      await bear(tell, "upkeep", () => vault.upkeep());
-    await bear(tell, "view check", () => views.checkOne());
-    await clock.sleep(intervalMs);
-  }
+    if (happens(dice, swarm.vault.upkeepRate)) await bear(tell, "upkeep", () => vault.upkeep());
+    await views.checkOne();
+    oracle.checkList(journal);
+  };
+  const over = new AbortController();
+  const hasEnded = clock.sleep(options.durationMs, { signal: over.signal }).then(
+    () => over.abort(new Fault("ABORTED", "the life's time is up")),
+    () => {},
+  );
+  const { points } = await runGroup({
+    source: options.source,
+    journal,
+    group: { name: options.group, generation: { number: 1, holder: "0123456789abcdef" } },
+    intervalSeconds,
+    cycles: options.cycles,
+    maintain,
+    clock,
+    prng: options.prng,
+    signal: over.signal,
+    onEvent: (event) => tellEvent(event, options),
+  });
+  over.abort();
+  await hasEnded;
   await views.close();
-  await oracle.checkAll(journal);
-  return sealed;
+  await oracle.check(journal, options.isLast ? "all" : dice);
+  return points;
 }
 
-async function cut(
-  options: LifeOptions,
-  journal: Journal,
-  known: GroupStanding | null,
-): Promise<GroupStanding | null> {
-  const { source, clock, prng, group: name, tell } = options;
-  const signal = new AbortController().signal;
-  let standing = known;
-  if (standing === null) {
-    const attachment = await attach({ source, journal, prng, signal });
-    standing = attachment.standing;
-    tell(`attached: ${standing.disks.map((disk) => `${disk.name} ${disk.state}`).join(", ")}`);
-  }
-  standing = await syncGroup(standing, {
-    source,
-    journal,
-    clock,
-    signal,
-    checkpointEveryBytes: syncCheckpointBytes,
-  });
-  const group = { name, generation: { number: 1, holder: "0123456789abcdef" } };
-  const outcome = await replicateOnce({ source, journal, group, standing, clock, prng, signal });
-  if (outcome.forgetError === null) return outcome.standing;
-  tell(`not forgotten: ${faultOf(outcome.forgetError).code}`);
-  return null;
+function tellEvent(event: EngineEvent, { tell, betweenCycles }: LifeOptions): void {
+  if (event.type === "cycle") betweenCycles();
+  if (event.type === "state") tell(`engine: ${event.state}`);
+  if (event.type === "retrying") tell(`engine: ${event.fault.code} ${event.fault.message}`);
+  if (event.type === "maintenance-failed") tell(`engine: upkeep ${event.fault.message}`);
+  if (event.type !== "attached") return;
+  tell(`engine: ${event.disks.map((disk) => `${disk.name} ${disk.state}`).join(", ")}`);
 }
 
 /** The journal, with the oracle told of each acknowledgement. */

@@ -90,12 +90,12 @@ function transact(connection: Connection, held: Held, machine: MachineName): voi
   const sources = disks.map((disk) => {
     const from = since.get(disk.name);
     assert(from, `freeze without a since for ${disk.name}`);
-    const bitmap = disk.bitmaps.get(bitmapName(group, from));
+    const bitmap = disk.bitmaps.get(bitmapName(group, from, disk.name));
     if (!bitmap?.isRecording || bitmap.isInconsistent) {
       throw new Fault("BITMAP_LOST", `${disk.name}: no bitmap of ${from}`, { disk: disk.name });
     }
     if (disk.fleece) throw new Fault("QMP_REFUSED", `${disk.name} is being read already`);
-    if (disk.bitmaps.has(bitmapName(group, id))) {
+    if (disk.bitmaps.has(bitmapName(group, id, disk.name))) {
       throw new Fault("QMP_REFUSED", `${disk.name}: bitmap of ${id} is there already`);
     }
     return { disk, bitmap };
@@ -103,8 +103,12 @@ function transact(connection: Connection, held: Held, machine: MachineName): voi
   const isRunning = estate.machine(machine).isRunning;
   for (const { disk, bitmap } of sources) {
     const dirty = [...bitmap.dirty].sort((left, right) => left - right);
-    addBitmap(disk, bitmapName(group, id), { isRecording: true, isRunning });
-    addBitmap(disk, frozenBitmapName(group, id), { isRecording: false, isRunning, dirty });
+    addBitmap(disk, bitmapName(group, id, disk.name), { isRecording: true, isRunning });
+    addBitmap(disk, frozenBitmapName(group, id, disk.name), {
+      isRecording: false,
+      isRunning,
+      dirty,
+    });
     const fleece = fleeceOf(connection, held, disk);
     disk.fleece = fleece;
     estate.scratchFiles.add(fleece.scratchFile);
@@ -145,8 +149,8 @@ async function undo(connection: Connection, held: Held): Promise<void> {
       requireSession(connection, held, machine);
       for (const disk of heldDisks(connection, held, machine)) {
         dropFleece(connection, held, disk);
-        disk.bitmaps.delete(bitmapName(group, id));
-        disk.bitmaps.delete(frozenBitmapName(group, id));
+        disk.bitmaps.delete(bitmapName(group, id, disk.name));
+        disk.bitmaps.delete(frozenBitmapName(group, id, disk.name));
       }
     });
     await undone.catch(ignoreFault);
@@ -225,8 +229,8 @@ function snapshotOf(connection: Connection, held: Held, instant: Instant): Snaps
         await connection.command(`forget ${machine} ${id}`, null, () => {
           requireSession(connection, held, machine);
           for (const disk of heldDisks(connection, held, machine)) {
-            disk.bitmaps.delete(bitmapName(group, since.get(disk.name) as PointId));
-            disk.bitmaps.delete(frozenBitmapName(group, id));
+            disk.bitmaps.delete(bitmapName(group, since.get(disk.name) as PointId, disk.name));
+            disk.bitmaps.delete(frozenBitmapName(group, id, disk.name));
           }
         });
       }

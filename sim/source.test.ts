@@ -64,7 +64,7 @@ describe("a snapshot", () => {
     {
       await using _snapshot = await source.freeze({ id: point(2), since, signal });
     }
-    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}`]);
+    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}:db/data`]);
     expect(estate.scratchFiles.size).toBe(0);
     estate.write(data, 0, block(1));
     await using again = await source.freeze({ id: point(3), since, signal });
@@ -79,7 +79,7 @@ describe("a snapshot", () => {
       await snapshot.forget();
       await snapshot.forget();
     }
-    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(2)}`]);
+    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(2)}:db/data`]);
     const next = new Map([...since.keys()].map((disk) => [disk, point(2)]));
     await using snapshot = await source.freeze({ id: point(3), since: next, signal });
     expect(await dirtyBlocks(snapshot, data)).toEqual([1]);
@@ -125,7 +125,7 @@ describe("a snapshot", () => {
       code: "BITMAP_LOST",
       details: { disk: wal },
     });
-    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}`]);
+    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}:db/data`]);
   });
 
   test("over several machines is undone on all when one fails, and lets them run", async () => {
@@ -134,7 +134,7 @@ describe("a snapshot", () => {
     const since = await tracked(source, [data, logs]);
     estate.disk(logs).bitmaps.clear();
     await expect(source.freeze({ id: point(2), since, signal })).rejects.toThrow();
-    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}`]);
+    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}:db/data`]);
     expect(estate.write(data, 0, block(1))).toBe(true);
   });
 });
@@ -160,7 +160,9 @@ describe("bitmaps", () => {
     estate.stopMachine("db" as never);
     estate.startMachine("db" as never);
     estate.killMachine("db" as never);
-    expect(estate.disk(data).bitmaps.get(`afterimage:erp:${point(1)}`)?.isInconsistent).toBe(true);
+    expect(
+      estate.disk(data).bitmaps.get(`afterimage:erp:${point(1)}:db/data`)?.isInconsistent,
+    ).toBe(true);
     expect(await stateOfData()).toBe("untracked");
     expect(bitmapsOf(data)).toEqual([]);
   });
@@ -179,6 +181,15 @@ describe("bitmaps", () => {
     expect(await dirtyBlocks(snapshot, data)).toEqual([0]);
   });
 
+  test("of a copied image that is another disk's are not taken for its own", async () => {
+    await tracked();
+    estate.stopMachine("db" as never);
+    const copy = estate.copyImage(wal);
+    estate.putImage(data, copy);
+    const { disks } = await source.repair({ keep, signal });
+    expect(disks.map((disk) => disk.state)).toEqual(["untracked", "tracked"]);
+  });
+
   test("of others are left alone by repair, ours of other points go", async () => {
     await tracked();
     await source.track([data], point(9), { signal });
@@ -186,7 +197,7 @@ describe("bitmaps", () => {
       .disk(data)
       .bitmaps.set("rep", { ...estate.disk(data).bitmaps.values().next().value!, name: "rep" });
     const report = await source.repair({ keep, signal });
-    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}`, "rep"]);
+    expect(bitmapsOf(data)).toEqual([`afterimage:erp:${point(1)}:db/data`, "rep"]);
     expect(report.removed).toHaveLength(1);
   });
 });

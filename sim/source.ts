@@ -46,10 +46,10 @@ export function simSource(options: SimSourceOptions): Source {
           const disk = connection.findDisk(name);
           const isRunning = estate.machine(machineOf(name)).isRunning;
           if (!disk.canPersist && !isRunning) throw machineGone(name);
-          const found = disk.bitmaps.get(bitmapName(options.group, id));
+          const found = disk.bitmaps.get(bitmapName(options.group, id, name));
           if (found?.isRecording) return;
           if (found) throw new Fault("QMP_REFUSED", `bitmap ${found.name} is inconsistent`);
-          addBitmap(disk, bitmapName(options.group, id), { isRecording: true, isRunning });
+          addBitmap(disk, bitmapName(options.group, id, name), { isRecording: true, isRunning });
         });
       }
     },
@@ -67,7 +67,7 @@ async function repairDisk(
 ): Promise<readonly string[]> {
   const { group, estate } = connection;
   const removed: string[] = [];
-  const kept = keep.map((id) => bitmapName(group, id as never));
+  const kept = keep.map((id) => bitmapName(group, id as never, disk.name));
   const fleece = disk.fleece;
   if (fleece?.owner === group) {
     await connection.command(`source.repair fleece ${disk.name}`, signal, () => {
@@ -96,7 +96,7 @@ function trackingOf(connection: Connection, name: DiskName, keep: readonly strin
   const found = connection.findDisk(name);
   const disk = { name, sizeBytes: found.image.sizeBytes };
   for (const id of keep) {
-    const bitmap = found.bitmaps.get(bitmapName(connection.group, id as never));
+    const bitmap = found.bitmaps.get(bitmapName(connection.group, id as never, name));
     if (bitmap && isGood(bitmap)) return { disk, state: "tracked", since: id as never };
   }
   return { disk, state: "untracked", cause: "no good bitmap of a wanted point is there" };

@@ -45,7 +45,7 @@ export interface Swarm {
   readonly clockJumpRate: number;
   readonly vault: {
     /** Chance per cycle that points are thinned, retired, the base moved, or all files scrubbed. */
-    readonly maintenanceRate: number;
+    readonly upkeepRate: number;
     readonly pointsMax: number;
     /** Chance per cycle that a view is held open over what follows. */
     readonly viewRate: number;
@@ -91,7 +91,7 @@ export function drawSwarm(prng: Prng): Swarm {
     },
     clockJumpRate: rate(0.001),
     vault: {
-      maintenanceRate: rate(0.6),
+      upkeepRate: rate(0.6),
       pointsMax: between(prng, 2, 8),
       viewRate: rate(0.3),
     },
