@@ -48,6 +48,11 @@ export function ownSocketFile(group: GroupName, machine: MachineName): string {
   return `${ownPrefix(group)}${shortHash(machine)}.nbd`;
 }
 
+/** Begins the directory of a storage daemon that serves a stopped machine of the group. */
+export function daemonPrefix(group: GroupName): string {
+  return `${ownPrefix(group)}d`;
+}
+
 /** 8 characters of 36 letters and digits: 41 bits, so that a thousand disks do not collide. */
 function shortHash(text: string): string {
   const number = createHash("sha256").update(text).digest().readBigUInt64BE();

@@ -14,20 +14,29 @@ export interface OwnThings {
   readonly bitmaps: readonly { readonly node: string; readonly name: string }[];
 }
 
+/** Told before each of the round trips. */
+export type RemovalStep = "exports" | "jobs" | "nodes";
+
 /**
  * Removes what is named, in the only order that QEMU accepts: an export keeps its node and its bitmap busy, a job its nodes.
  * Three round trips however many disks. Idempotent. Rejects with the first refusal that is not "there is none", after having
  * tried the rest; or with QMP_CLOSED.
  */
-export async function removeOwnThings(qmp: Qmp, things: OwnThings): Promise<void> {
-  const refusals = [
-    ...(await removeAndWait(qmp, things.exports.map(commands.deleteExport), isExportEnd)),
-    ...(await removeAndWait(qmp, things.jobs.map(commands.cancelJob), isJobEnd)),
-    ...(await removeNow(qmp, [
-      ...things.nodes.map(commands.deleteNode),
-      ...things.bitmaps.map(({ node, name }) => commands.removeBitmap(node, name)),
-    ])),
-  ];
+export async function removeOwnThings(
+  qmp: Qmp,
+  things: OwnThings,
+  onStep: (step: RemovalStep) => Promise<void> | void = () => {},
+): Promise<void> {
+  await onStep("exports");
+  const exports = things.exports.map(commands.deleteExport);
+  const refusals = [...(await removeAndWait(qmp, exports, isExportEnd))];
+  await onStep("jobs");
+  const jobs = things.jobs.map(commands.cancelJob);
+  refusals.push(...(await removeAndWait(qmp, jobs, isJobEnd)));
+  await onStep("nodes");
+  const nodes = things.nodes.map(commands.deleteNode);
+  const bitmaps = things.bitmaps.map(({ node, name }) => commands.removeBitmap(node, name));
+  refusals.push(...(await removeNow(qmp, [...nodes, ...bitmaps])));
   if (refusals[0]) throw refusals[0];
 }
 

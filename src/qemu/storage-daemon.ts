@@ -43,11 +43,14 @@ export interface StorageDaemon extends AsyncDisposable {
  * stays locked. TOOL_MISSING, TOOL_FAILED, TIMEOUT, ABORTED.
  */
 export async function startStorageDaemon(options: {
+  /** Path and beginning of the name of the daemon's own directory. Default: in the system's directory for such. */
+  readonly directoryPrefix?: string;
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   readonly onCommand?: ((command: QmpCommand) => void) | undefined;
 }): Promise<StorageDaemon> {
-  const directory = await mkdtemp(join(tmpdir(), "afterimage-daemon-"));
+  const prefix = options.directoryPrefix ?? join(tmpdir(), "afterimage-daemon-");
+  const directory = await mkdtemp(prefix);
   const path = join(directory, "qmp");
   const socket = `socket,id=qmp,path=${path},server=on,wait=off`;
   const daemon = ["qemu-storage-daemon", "--chardev", socket, "--monitor", "chardev=qmp"];
@@ -62,7 +65,7 @@ export async function startStorageDaemon(options: {
     complaint += String(error);
   });
   let hasEnded = false;
-  ended.then(() => {
+  void ended.then(() => {
     hasEnded = true;
   });
   const end = async (signal: "SIGTERM" | "SIGKILL") => {
@@ -138,6 +141,11 @@ async function openImage(
     const details = { path, words };
     if (/Failed to get .* lock/.test(words)) {
       throw new Fault("DISK_IN_USE", `${path} is held by another process`, details, {
+        cause: error,
+      });
+    }
+    if (/not in qcow2 format/.test(words)) {
+      throw new Fault("DISK_UNSUPPORTED", `${path} is not a qcow2 image`, details, {
         cause: error,
       });
     }

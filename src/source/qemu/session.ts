@@ -1,0 +1,156 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+import { Fault, isFault } from "../../base/fault.ts";
+import type { DiskName, GroupName } from "../../core/ids.ts";
+import {
+  type BlockGraphNode,
+  type GuestDrive,
+  parseDrives,
+  parseIds,
+  parseNodes,
+} from "../../qemu/block-graph.ts";
+import * as commands from "../../qemu/commands.ts";
+import { ownPrefix } from "../../qemu/own-names.ts";
+import type { Qmp } from "../../qemu/qmp.ts";
+import type { QmpCommand } from "../../qemu/qmp-messages.ts";
+import { type PlacedDisk, placeDisks } from "./disk-place.ts";
+import type { QemuMachineSettings } from "./settings.ts";
+
+/** Longest path of a unix socket on Linux (`sockaddr_un.sun_path` with its end). */
+const socketPathLengthMax = 107;
+
+/** What a QEMU holds: asked once, and again after anything changed it. */
+export interface Graph {
+  readonly nodes: readonly BlockGraphNode[];
+  readonly disks: readonly PlacedDisk[];
+}
+
+/**
+ * One machine's QEMU while we are connected to it: the machine's own, or a storage daemon that holds a stopped machine's
+ * images. Both take the same commands.
+ */
+export class Session {
+  readonly machine: QemuMachineSettings;
+  readonly isLive: boolean;
+  readonly qmp: Qmp;
+  /** Where this QEMU serves our exports once `serve` resolved. */
+  readonly nbdPath: string;
+  readonly #group: GroupName;
+  #graph: Graph | null = null;
+  #isServing = false;
+
+  constructor(options: {
+    readonly group: GroupName;
+    readonly machine: QemuMachineSettings;
+    readonly isLive: boolean;
+    readonly qmp: Qmp;
+    readonly nbdPath: string;
+  }) {
+    this.machine = options.machine;
+    this.isLive = options.isLive;
+    this.qmp = options.qmp;
+    this.#group = options.group;
+    this.nbdPath = options.nbdPath;
+    if (this.nbdPath.length > socketPathLengthMax) {
+      const message = `${this.nbdPath} is too long for a socket: choose a shorter scratch.directory`;
+      throw new Fault("CONFIG_INVALID", message, { path: this.nbdPath });
+    }
+  }
+
+  /** Runs one command. */
+  async run(command: QmpCommand, signal?: AbortSignal): Promise<unknown> {
+    const options = signal ? { signal } : {};
+    return await this.qmp.execute(command.execute, command.arguments, options);
+  }
+
+  /** The graph as it was when it was last asked for. */
+  async graph(signal: AbortSignal): Promise<Graph> {
+    return this.#graph ?? (await this.inspect(signal));
+  }
+
+  /** Asks for the graph. No point in time of ours may be open: its filter stands where the disk was. */
+  async inspect(signal: AbortSignal): Promise<Graph> {
+    const nodes = parseNodes(await this.run(commands.queryNodes(), signal));
+    const drives = this.isLive ? await this.#drives(signal) : [];
+    this.#graph = { nodes, disks: placeDisks(this.#group, this.machine, { nodes, drives }) };
+    return this.#graph;
+  }
+
+  /** Takes over what a `query-named-block-nodes` said that went with other commands. */
+  learn(nodes: readonly BlockGraphNode[]): void {
+    const before = this.#graph;
+    if (before === null) return;
+    const disks = before.disks.map((disk) => {
+      const node = nodes.find(({ name }) => name === disk.node);
+      return node ? { ...disk, sizeBytes: node.sizeBytes, bitmaps: node.bitmaps } : disk;
+    });
+    this.#graph = { nodes, disks };
+  }
+
+  /** Lets the next `graph` ask again. */
+  forgetGraph(): void {
+    this.#graph = null;
+  }
+
+  /** The disk as it was last seen. DISK_MISSING. */
+  async disk(name: DiskName, signal: AbortSignal): Promise<PlacedDisk> {
+    const { disks } = await this.graph(signal);
+    const found = disks.find((disk) => disk.name === name);
+    if (found) return found;
+    throw new Fault("DISK_MISSING", `the group has no disk ${name}`, { disk: name });
+  }
+
+  /**
+   * Makes this QEMU's NBD server listen on our socket; one that an earlier life of ours started is used again. QMP_REFUSED when
+   * the server is another tool's: QEMU has only one.
+   */
+  async serve(signal: AbortSignal): Promise<void> {
+    if (this.#isServing) return;
+    try {
+      await this.run(commands.startNbdServer(this.nbdPath), signal);
+    } catch (error) {
+      if (!isFault(error, "QMP_REFUSED")) throw error;
+      const isRunning = /already running/i.test(String(error.details.desc));
+      if (!isRunning || !(await this.#listens(signal))) throw error;
+    }
+    this.#isServing = true;
+  }
+
+  /** Stops the NBD server that `serve` started, unless QEMU has gone or another tool has come to use it. */
+  async stopServing(): Promise<void> {
+    if (!this.#isServing || this.qmp.closed.aborted) return;
+    this.#isServing = false;
+    try {
+      // Stopping the server would end every export on it.
+      const exports = parseIds(await this.run(commands.queryExports()));
+      if (exports.every((id) => id.startsWith(ownPrefix(this.#group)))) {
+        await this.run(commands.stopNbdServer());
+      }
+    } catch (error) {
+      if (!isFault(error, "QMP_CLOSED", "QMP_REFUSED")) throw error;
+    }
+  }
+
+  async #drives(signal: AbortSignal): Promise<readonly GuestDrive[]> {
+    try {
+      return parseDrives(await this.run(commands.queryDrives(), signal));
+    } catch (error) {
+      // A storage daemon in the machine's place (as tests have it) knows no drives.
+      if (isFault(error, "QMP_REFUSED") && error.details.class === "CommandNotFound") return [];
+      throw error;
+    }
+  }
+
+  async #listens(signal: AbortSignal): Promise<boolean> {
+    const socket = connect({ path: this.nbdPath });
+    try {
+      await once(socket, "connect", { signal });
+      return true;
+    } catch {
+      signal.throwIfAborted();
+      return false;
+    } finally {
+      socket.destroy();
+    }
+  }
+}

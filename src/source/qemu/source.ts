@@ -1,0 +1,142 @@
+import { Fault, isFault } from "../../base/fault.ts";
+import { GIB } from "../../base/units.ts";
+import type { DiskName, PointId } from "../../core/ids.ts";
+import { machineOf } from "../../core/ids.ts";
+import type { MachineDescription } from "../../core/point.ts";
+import type { DiskTracking, LiveDisk, RepairReport, Snapshot, Source } from "../../core/source.ts";
+import { recordingBitmapName } from "../../qemu/bitmap-name.ts";
+import * as commands from "../../qemu/commands.ts";
+import { describeMachine } from "../../qemu/describe-machine.ts";
+import type { MachineDefinition } from "../../qemu/machine-definition.ts";
+import type { SourceContext } from "./context.ts";
+import { freezeGroup, takeAtOnce } from "./freeze.ts";
+import { openLiveDisk } from "./live-disk.ts";
+import { valuesOf } from "./machine-freeze.ts";
+import { repairMachine } from "./repair.ts";
+import { Scratch } from "./scratch.ts";
+import type { Session } from "./session.ts";
+import { Sessions } from "./sessions.ts";
+import type { QemuMachineSettings, QemuSourceOptions } from "./settings.ts";
+import { recordingSince } from "./tracking.ts";
+
+/** What a machine is built as when its QEMU was never seen running and the configuration does not say. */
+const unknownDefinition = { machineType: "q35", cpuCount: 1, memoryBytes: GIB };
+
+/** A group of QEMU machines. Connects when first asked, and again when a connection was lost. */
+export function qemuSource(options: QemuSourceOptions): Source {
+  const sessions = new Sessions(options, async (machine) => machine.qmpPath ?? "");
+  const scratch = new Scratch(options.group, options.scratch, options.files);
+  const definitions = new Map<QemuMachineSettings, MachineDefinition>();
+  const context: SourceContext = {
+    options,
+    sessions,
+    scratch,
+    phase: async (phase) => await options.onPhase?.(phase),
+    describe: (machine, session, signal) => describe(definitions, machine, session, signal),
+  };
+  const isPersistent = options.machines.every(({ disks }) =>
+    disks.every(({ tracking }) => tracking === "persistent"),
+  );
+  return {
+    traits: {
+      tracker: isPersistent ? "persistent" : "while-running",
+      hasMultiMachineInstant: true,
+      canReadOffline: true,
+    },
+    repair: (request) => repair(context, request),
+    track: (disks, id, { signal }) => track(context, disks, id, signal),
+    openLive: (disk, { signal }) => openLive(context, disk, signal),
+    freeze: (request): Promise<Snapshot> => freezeGroup(context, request, takeAtOnce),
+    async [Symbol.asyncDispose]() {
+      await sessions[Symbol.asyncDispose]();
+      await scratch[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function repair(
+  context: SourceContext,
+  request: { readonly keep: readonly PointId[]; readonly signal: AbortSignal },
+): Promise<RepairReport> {
+  const { options, sessions, scratch } = context;
+  const disks: DiskTracking[] = [];
+  const removed: string[] = [];
+  for (const machine of options.machines) {
+    await using hold = await sessions.hold(machine, request.signal);
+    const report = await repairMachine(hold.session, { group: options.group, ...request });
+    disks.push(...report.disks);
+    removed.push(...report.removed);
+  }
+  for (const name of await scratch.removeStale(await sessions.inUse())) {
+    removed.push(`scratch: ${name}`);
+  }
+  return { disks, removed };
+}
+
+async function track(
+  context: SourceContext,
+  names: readonly DiskName[],
+  id: PointId,
+  signal: AbortSignal,
+): Promise<void> {
+  const { options, sessions } = context;
+  for (const machine of options.machines) {
+    const own = names.filter((name) => machineOf(name) === machine.name);
+    if (own.length === 0) continue;
+    await using hold = await sessions.hold(machine, signal);
+    const { session } = hold;
+    await session.inspect(signal);
+    const actions = [];
+    for (const name of own) {
+      const disk = await session.disk(name, signal);
+      if (recordingSince(options.group, disk, id)) continue;
+      if (!session.isLive && !disk.isPersistent) {
+        const message = `${name}: a stopped machine's raw image cannot record; start the machine`;
+        throw new Fault("DISK_UNSUPPORTED", message, { disk: name });
+      }
+      const bitmap = recordingBitmapName(options.group, id, disk.sizeBytes);
+      actions.push(commands.addRecordingBitmap(disk.node, bitmap, disk.isPersistent));
+    }
+    if (actions.length === 0) continue;
+    const list = [commands.transaction(actions)];
+    valuesOf(await session.qmp.executeAll(list, { signal }));
+    await session.inspect(signal);
+  }
+}
+
+async function openLive(
+  context: SourceContext,
+  name: DiskName,
+  signal: AbortSignal,
+): Promise<LiveDisk> {
+  const machine = context.options.machines.find((known) => known.name === machineOf(name));
+  if (!machine) throw new Fault("DISK_MISSING", `the group has no disk ${name}`, { disk: name });
+  return await openLiveDisk(context, await context.sessions.hold(machine, signal), name, signal);
+}
+
+async function describe(
+  definitions: Map<QemuMachineSettings, MachineDefinition>,
+  machine: QemuMachineSettings,
+  session: Session,
+  signal: AbortSignal,
+): Promise<MachineDescription> {
+  const { disks } = await session.graph(signal);
+  const shortNames = disks.map(({ name }) => name.slice(name.indexOf("/") + 1));
+  const fallback = definitions.get(machine) ?? {
+    ...unknownDefinition,
+    disks: shortNames.map((name) => ({ name, serial: null, bootIndex: null })),
+  };
+  const isKnown = definitions.has(machine);
+  if (session.isLive && !isKnown) {
+    const devices = new Map(disks.map(({ device }, index) => [shortNames[index]!, device]));
+    const told = await describeMachine(session.qmp, devices, fallback, { signal }).catch(
+      (error: unknown) => {
+        if (isFault(error, "QMP_REFUSED")) return fallback;
+        throw error;
+      },
+    );
+    definitions.set(machine, told);
+  }
+  const definition = { ...(definitions.get(machine) ?? fallback), ...machine.boot };
+  return { name: machine.name, platform: "qemu", definition };
+}
