@@ -190,6 +190,25 @@ describe("no change is lost because a cycle failed", () => {
     });
   }
 
+  test("a vault that fails inside the seal leaves the bitmaps as they were", async () => {
+    const world = engineWorld(12);
+    const { standing } = await liveOnce(world);
+    guestActs(world, 5);
+    const { source, journal } = world.connect();
+    const failing: typeof journal = {
+      ...journal,
+      begin: async (header) => {
+        const writer = await journal.begin(header);
+        return { ...writer, seal: () => Promise.reject(new Fault("STORAGE_FULL", "injected")) };
+      },
+    };
+    const options = { ...world, source, journal: failing, standing, signal: neverAborted };
+    await expect(replicateOnce(options)).rejects.toMatchObject({ code: "STORAGE_FULL" });
+    const { report } = await cutNext(world, standing);
+    expect(report.point.sequence).toBe(2);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
   test("a machine that is killed while it is read costs a resync of its disks and no data", async () => {
     const world = engineWorld(8);
     guestActs(world, 10);

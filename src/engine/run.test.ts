@@ -110,6 +110,49 @@ describe("a running group", () => {
     expect(await wrongPoints(world)).toEqual([]);
   });
 
+  test("is patient anew after each sealed point", async () => {
+    const world = engineWorld(10);
+    const failed = new Set<number>();
+    const { events, done } = start(world, {
+      cycles: 3,
+      onPhase: (phase) => {
+        const points = world.vault.points.length;
+        if (phase !== "seal" || failed.has(points)) return;
+        failed.add(points);
+        throw new Fault("STORAGE_FULL", "injected");
+      },
+    });
+    await done;
+    const retries = events.filter((event) => event.type === "retrying");
+    expect(retries.map(({ attempt }) => attempt)).toEqual([1, 1, 1]);
+  });
+
+  test("looks at the source again when it could not forget what was sealed", async () => {
+    const world = engineWorld(11);
+    const { source, journal } = world.connect();
+    let isFirst = true;
+    const { events, done } = start(world, {
+      cycles: 2,
+      journal,
+      source: {
+        ...source,
+        freeze: async (request) => {
+          const snapshot = await source.freeze(request);
+          const forget = async () => {
+            await snapshot.forget();
+            if (isFirst) throw new Fault("QMP_CLOSED", "the answer was lost");
+          };
+          return { ...snapshot, forget: () => forget().finally(() => (isFirst = false)) };
+        },
+      },
+    });
+    await done;
+    expect(states(events)).toContain("retrying");
+    const attached = events.filter((event) => event.type === "attached");
+    expect(attached.at(-1)!.disks.map(({ state }) => state)).toEqual(["tracked", "tracked"]);
+    expect(world.vault.points).toHaveLength(2);
+  });
+
   test("ends with a fault that needs a person", async () => {
     const world = engineWorld(4);
     const { events, done } = start(world, {
