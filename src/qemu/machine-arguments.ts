@@ -47,6 +47,7 @@ export function machineArguments(options: {
   /** By the disk's name in the definition, which also becomes its node name. */
   readonly nodes: ReadonlyMap<string, BlockNode>;
   readonly qmpPath: string;
+  readonly controlPath: string;
   readonly accelerator: Accelerator;
 }): readonly string[] {
   const { definition } = options;
@@ -59,6 +60,7 @@ export function machineArguments(options: {
     // signal=off: an interrupt typed at our terminal is ours to handle, not QEMU's.
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-qmp", `unix:${escapeComma(options.qmpPath)},server=on,wait=off`],
+    ...["-qmp", `unix:${escapeComma(options.controlPath)},server=on,wait=off`],
     ...definition.disks.flatMap((disk) => diskArguments(disk, options.nodes.get(disk.name))),
   ];
 }

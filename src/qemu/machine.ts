@@ -30,6 +30,8 @@ export interface Machine extends AsyncDisposable {
   readonly pid: number;
   /** Speaks QMP to one client at a time; nobody is connected when the machine was just started. */
   readonly qmpPath: string;
+  /** A second QMP socket, for who started the machine; events are told on both. */
+  readonly controlPath: string;
   readonly console: MachineConsole;
   /** Resolves when the process is gone. */
   readonly ended: Promise<MachineEnd>;
@@ -56,12 +58,20 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
   const { name, clock, signal } = options;
   signal.throwIfAborted();
   const qmpPath = join(options.directory, `${name}.qmp`);
-  await rm(qmpPath, { force: true });
+  const controlPath = join(options.directory, `${name}.control`);
+  const removeSockets = async () => {
+    for (const path of [qmpPath, controlPath]) await rm(path, { force: true });
+  };
+  await removeSockets();
   // setpriv (util-linux) asks the kernel to kill QEMU when we die, even by SIGKILL.
   const program = ["--pdeathsig", "KILL", "qemu-system-x86_64"];
-  const child = spawn("setpriv", [...program, ...machineArguments({ ...options, qmpPath })], {
-    stdio: ["pipe", "pipe", "pipe"],
-  });
+  const child = spawn(
+    "setpriv",
+    [...program, ...machineArguments({ ...options, qmpPath, controlPath })],
+    {
+      stdio: ["pipe", "pipe", "pipe"],
+    },
+  );
   const console = fedConsole({
     machine: name,
     clock,
@@ -73,17 +83,18 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     name,
     pid: child.pid ?? 0,
     qmpPath,
+    controlPath,
     console,
     ended,
     quit: () => end(child, ended, "SIGTERM", clock),
     kill: () => end(child, ended, "SIGKILL", clock),
     [Symbol.asyncDispose]: async () => {
       await end(child, ended, "SIGKILL", clock);
-      await rm(qmpPath, { force: true });
+      await removeSockets();
     },
   };
   try {
-    await waitForQmp(qmpPath, ended, options);
+    await waitForQmp(controlPath, ended, options);
     return machine;
   } catch (error) {
     await machine[Symbol.asyncDispose]();
