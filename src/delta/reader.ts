@@ -150,6 +150,17 @@ export class DeltaReader implements AsyncDisposable {
     });
   }
 
+  /** The verified piece list of a data extent, 32 bytes for each piece; the buffer belongs to the caller. DELTA_CORRUPT. */
+  readPieceList(entry: number): Promise<Uint8Array> {
+    assert(!this.index.isZero(entry), "a zero extent has no pieces");
+    return this.#inEntry(entry, async () => {
+      const list = Buffer.allocUnsafeSlow(this.index.pieceCount(entry) * hashLengthBytes);
+      await readExactly(this.#file, list, this.index.storedPositionBytes(entry));
+      checkPieceList(list, this.index.pieceListHash(entry));
+      return list;
+    });
+  }
+
   /** A data extent as it is stored, list and every piece verified; the buffers belong to the caller. DELTA_CORRUPT. */
   async readStored(entry: number): Promise<StoredChunkBytes> {
     const { index } = this;

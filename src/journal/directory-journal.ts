@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { isFault } from "../base/fault.ts";
+import type { PointId } from "../core/ids.ts";
+import type {
+  Journal,
+  PointWriter,
+  StagedDisk,
+  StagedStatus,
+  StageRequest,
+} from "../core/journal.ts";
+import type { Point, PointCost, PointHeader } from "../core/point.ts";
+import { createDelta, type FinishedDelta } from "../delta/writer.ts";
+import type { Codec } from "../format/codec.ts";
+import type { LedgerEntry } from "../format/ledger-entry.ts";
+import { Group, type GroupOptions } from "./group.ts";
+import { recoverGroup } from "./group-recovery.ts";
+import { IndexCache } from "./index-cache.ts";
+import type { LedgerFile } from "./ledger-file.ts";
+import { DeltaPointWriter, refused } from "./point-writer.ts";
+import { checkMaySeal } from "./seal-rules.ts";
+import type { StagedBlocks, StagedOver } from "./staged-blocks.ts";
+import { Staging } from "./staging.ts";
+import { formatDeltaName } from "./vault-layout.ts";
+import { chainOf, type DirectoryView } from "./view.ts";
+
+export interface OpenJournalOptions extends GroupOptions {
+  readonly clock: Clock;
+  /** How new deltas are stored. */
+  readonly codec: Codec;
+}
+
+/** Opens a group for writing; the caller holds the vault's writer lock. Recovers what the last writer left. */
+export async function openDirectoryJournal(options: OpenJournalOptions): Promise<DirectoryJournal> {
+  const group = new Group(options);
+  const staging = new Staging(options.files, options.layout);
+  const ledger = await recoverGroup(group, staging, options.clock);
+  return new DirectoryJournal({ group, staging, ledger, options });
+}
+
+/**
+ * One group's history in a directory. A seal is: delta complete and durable in `incoming` ─▶ renamed into `deltas`, directory
+ * durable ─▶ ledger record durable ─▶ acknowledged. Before the rename nothing has happened; after it the next start finishes.
+ */
+export class DirectoryJournal implements Journal {
+  readonly group: Group;
+  readonly ledger: LedgerFile;
+  readonly staging: Staging;
+  readonly indexCache: IndexCache;
+  readonly options: OpenJournalOptions;
+  #isWriting = false;
+  /** Delta files that were renamed into place and whose record then failed: they must go before anything else is sealed. */
+  readonly #unentered = new Set<string>();
+
+  constructor(parts: {
+    group: Group;
+    staging: Staging;
+    ledger: LedgerFile;
+    options: OpenJournalOptions;
+  }) {
+    this.group = parts.group;
+    this.staging = parts.staging;
+    this.ledger = parts.ledger;
+    this.options = parts.options;
+    this.indexCache = new IndexCache(parts.group.files, parts.group.layout.indexCache);
+    this.refreshIndexCache();
+  }
+
+  /** What was found wrong at start and put right, one sentence each. */
+  get notes(): readonly string[] {
+    return this.group.notes;
+  }
+
+  head(): Point | null {
+    return this.group.head();
+  }
+
+  points(): readonly Point[] {
+    return this.group.points();
+  }
+
+  async begin(header: PointHeader): Promise<PointWriter> {
+    assert(!this.#isWriting, "one delta at a time");
+    checkMaySeal(this.group.state, header);
+    this.#isWriting = true;
+    try {
+      await this.#removeUnentered();
+      const { files, layout } = this.group;
+      const file = deltaFileName(header);
+      const path = join(layout.incoming, file);
+      await files.remove(path);
+      const signal = new AbortController().signal;
+      const delta = await createDelta({ files, path, header, codec: this.options.codec, signal });
+      return new DeltaPointWriter({
+        header,
+        delta,
+        commit: (finished, cost, adopted) => this.#commit(header, { finished, cost, adopted }),
+        release: async () => {
+          this.#isWriting = false;
+          await files.remove(path);
+        },
+      });
+    } catch (error) {
+      this.#isWriting = false;
+      throw error;
+    }
+  }
+
+  async stage(request: StageRequest): Promise<StagedDisk> {
+    return this.staging.open(request, await this.#stagedOver(request));
+  }
+
+  staged(): Promise<readonly StagedStatus[]> {
+    return this.staging.list();
+  }
+
+  /** In the writer's own process the state in memory is the ledger. */
+  open(point: PointId): Promise<DirectoryView> {
+    return this.group.open(point, async () => {});
+  }
+
+  /** Enters that every byte a point reads was checked. */
+  async recordVerified(point: Point): Promise<void> {
+    await this.enter({ kind: "point-verified", body: { point: named(point) } });
+  }
+
+  /** Enters that a point's machines were started, and what came of it. */
+  async recordDrilled(point: Point, result: { hasPassed: boolean; finding: string }) {
+    await this.enter({ kind: "point-drilled", body: { point: named(point), ...result } });
+  }
+
+  /** Appends to the ledger and follows it in memory. */
+  async enter(...entries: readonly LedgerEntry[]): Promise<number> {
+    const atMs = await this.ledger.append(...entries);
+    for (const entry of entries) this.group.state.apply(entry, atMs);
+    return atMs;
+  }
+
+  /** Brings the index cache up to date, behind everything else. */
+  refreshIndexCache(): void {
+    const { state, layout } = this.group;
+    const chain = state.head === null ? [] : chainOf(layout, state, state.headSequence);
+    void this.indexCache.refresh(chain);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.indexCache.settled();
+    await this.ledger[Symbol.asyncDispose]();
+  }
+
+  async #stagedOver(request: StageRequest): Promise<StagedOver | null> {
+    const head = this.head();
+    if (request.kind === "base" || head === null) return null;
+    const view = await this.open(head.id);
+    try {
+      const disk = view.disk(request.identity);
+      return {
+        blockHashes: (offsetBytes, into) => disk.blockHashes(offsetBytes, into),
+        [Symbol.asyncDispose]: () => view[Symbol.asyncDispose](),
+      };
+    } catch (error) {
+      await view[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #commit(
+    header: PointHeader,
+    sealed: {
+      finished: FinishedDelta;
+      cost: Pick<PointCost, "dirtyBytes" | "readBytes">;
+      adopted: readonly StagedBlocks[];
+    },
+  ): Promise<Point> {
+    const { finished, adopted } = sealed;
+    const { state, files, layout } = this.group;
+    const before = state.sealedAs(header.sequence);
+    if (before !== null) return this.#answerAgain(header, finished);
+    checkMaySeal(state, header);
+    const machinesHash = await this.group.machines.keep(header.machines);
+    const file = deltaFileName(header);
+    const path = join(layout.deltas, file);
+    const { machines: _, ...point } = header;
+    const { contentRoot, dataBytes, zeroBytes, sizeBytes: storedBytes } = finished;
+    const cost: PointCost = { ...sealed.cost, dataBytes, zeroBytes, storedBytes };
+    const body = { point, machinesHash, contentRoot, file, cost };
+    this.#unentered.add(path);
+    try {
+      await files.rename(join(layout.incoming, file), path);
+      await files.syncDirectory(layout.deltas);
+      const sealedEntry = { kind: "point-sealed", body: body as never } as const;
+      await this.enter(...baseEntries(adopted), sealedEntry);
+    } catch (error) {
+      // The sender is told that there is no such point; what cannot be removed now is removed before the next one.
+      await this.#removeUnentered().catch((removing: unknown) => {
+        if (!isFault(removing)) throw removing;
+      });
+      throw error;
+    }
+    this.#unentered.delete(path);
+    await this.#releaseStaged(adopted);
+    this.refreshIndexCache();
+    return this.group.pointOf(this.group.pointNamed(header.id));
+  }
+
+  /** Same root again: the same answer. Another root under a sequence that is taken: refused. */
+  #answerAgain(header: PointHeader, finished: FinishedDelta): Point {
+    const { state } = this.group;
+    const before = state.sealedAs(header.sequence)!;
+    if (before.contentRoot !== finished.contentRoot) {
+      const message = `sealed before with other content (root ${before.contentRoot})`;
+      throw refused(header, message);
+    }
+    return this.group.pointOf(this.group.pointNamed(before.id));
+  }
+
+  /** A staged part that cannot be released now is released at the next start: the ledger says that it was taken over. */
+  async #releaseStaged(adopted: readonly StagedBlocks[]): Promise<void> {
+    for (const staged of adopted) {
+      try {
+        await this.staging.release(staged.status);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        this.group.notes.push(`What was staged of ${staged.status.disk} could not be removed yet.`);
+      }
+    }
+  }
+
+  /** The ledger first: a record that may be durable must be cut off before its file goes. */
+  async #removeUnentered(): Promise<void> {
+    if (this.#unentered.size === 0 && !this.ledger.isUncertain) return;
+    await this.ledger.settle();
+    const { files, layout } = this.group;
+    for (const path of this.#unentered) await files.remove(path);
+    await files.syncDirectory(layout.deltas);
+    this.#unentered.clear();
+  }
+}
+
+/** The name under which a header's delta lies. */
+export function deltaFileName(header: PointHeader): string {
+  return formatDeltaName({
+    generation: header.generation.number,
+    fromSequence: header.fromSequence,
+    sequence: header.sequence,
+    point: header.id,
+  });
+}
+
+/** A point as ledger records name it. */
+export function named(point: Pick<Point, "id" | "sequence" | "contentRoot">) {
+  return { id: point.id, sequence: point.sequence, contentRoot: point.contentRoot };
+}
+
+function baseEntries(adopted: readonly StagedBlocks[]): LedgerEntry[] {
+  return adopted
+    .filter((staged) => staged.status.kind === "base")
+    .map(({ status: { disk, identity, sizeBytes } }) => ({
+      kind: "base-adopted",
+      body: { disk, identity, sizeBytes, hashesHash: null },
+    }));
+}

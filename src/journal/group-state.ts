@@ -1,0 +1,185 @@
+import { Fault } from "../base/fault.ts";
+import type { DiskIdentity, GroupName, HashHex, PointId } from "../core/ids.ts";
+import type { Generation, PointCost, PointDisk, PointHeader } from "../core/point.ts";
+import type { LedgerRecord } from "../format/ledger.ts";
+import type { LedgerEntry } from "../format/ledger-entry.ts";
+
+/** A point as the ledger tells of it. Its machines lie beside, under their hash. */
+export interface LedgerPoint {
+  readonly facts: Omit<PointHeader, "machines">;
+  readonly machinesHash: HashHex;
+  readonly contentRoot: HashHex;
+  readonly sealedAtMs: number;
+  readonly cost: PointCost;
+  verifiedAtMs: number | null;
+  drilledAtMs: number | null;
+}
+
+/** A delta file that views read: all that changed between two points. */
+export interface LedgerDelta {
+  readonly fromSequence: number;
+  readonly sequence: number;
+  readonly point: PointId;
+  readonly file: string;
+  readonly contentRoot: HashHex;
+  /** In the order of its header: the delta's index speaks of disks by their place here. */
+  readonly disks: readonly PointDisk[];
+  readonly storedBytes: number;
+}
+
+/** What remains known of every point, retired or not. */
+export interface SealedAs {
+  readonly id: PointId;
+  readonly contentRoot: HashHex;
+  readonly sealedAtMs: number;
+}
+
+type SealedBody = Extract<LedgerEntry, { kind: "point-sealed" }>["body"];
+
+/** What the ledger's records add up to. Holds nothing that is not in the ledger. */
+export class GroupState {
+  group: GroupName | null = null;
+  vault: string | null = null;
+  /** Sequence of the point at which the base stands; 0 is the staged base of the first point. */
+  position = 0;
+  generation: Generation | null = null;
+  /** Of the newest point ever sealed. */
+  headSequence = 0;
+  readonly #open = new Map<number, LedgerPoint>();
+  readonly #everSealed = new Map<number, SealedAs>();
+  readonly #ids = new Map<PointId, number>();
+  #deltas: LedgerDelta[] = [];
+
+  static of(records: readonly LedgerRecord[]): GroupState {
+    const state = new GroupState();
+    for (const record of records) state.apply(record.entry, record.atMs);
+    return state;
+  }
+
+  /** The points that can be opened, oldest first. */
+  points(): LedgerPoint[] {
+    return [...this.#open.values()];
+  }
+
+  pointAt(sequence: number): LedgerPoint | null {
+    return this.#open.get(sequence) ?? null;
+  }
+
+  /** Null when no such point was ever sealed; `point` is null when it was and is retired. */
+  find(id: PointId): { readonly point: LedgerPoint | null } | null {
+    const sequence = this.#ids.get(id);
+    return sequence === undefined ? null : { point: this.pointAt(sequence) };
+  }
+
+  /** What was sealed under a sequence, retired or not. */
+  sealedAs(sequence: number): SealedAs | null {
+    return this.#everSealed.get(sequence) ?? null;
+  }
+
+  get head(): LedgerPoint | null {
+    return this.pointAt(this.headSequence);
+  }
+
+  /** The deltas above the base, oldest first. */
+  deltas(): readonly LedgerDelta[] {
+    return this.#deltas;
+  }
+
+  /** The deltas from the base up to a point, each beginning where the one before ends. */
+  chainTo(sequence: number): readonly LedgerDelta[] {
+    const chain = this.#deltas.filter((delta) => delta.sequence <= sequence);
+    let at = this.position;
+    for (const delta of chain) {
+      if (delta.fromSequence !== at) throw brokenChain(at);
+      at = delta.sequence;
+    }
+    if (at !== sequence) throw brokenChain(at);
+    return chain;
+  }
+
+  /** Disks that some open point has: their bases are kept. */
+  identities(): Set<DiskIdentity> {
+    const disks = this.points().flatMap((point) => point.facts.disks);
+    return new Set(disks.map((disk) => disk.identity));
+  }
+
+  apply(entry: LedgerEntry, atMs: number): void {
+    switch (entry.kind) {
+      case "group-created":
+        this.group = entry.body.group as GroupName;
+        this.vault = entry.body.vault;
+        return;
+      case "point-sealed":
+        this.#seal(entry.body, atMs);
+        return;
+      case "deltas-merged": {
+        const gone = new Set(entry.body.sources.map((source) => source.contentRoot));
+        const kept = this.#deltas.filter((delta) => !gone.has(delta.contentRoot));
+        kept.push(deltaOf(entry.body));
+        this.#deltas = kept.sort((left, right) => left.sequence - right.sequence);
+        return;
+      }
+      case "base-moved":
+        this.position = entry.body.sequence;
+        this.#deltas = this.#deltas.filter((delta) => delta.sequence > entry.body.sequence);
+        return;
+      case "points-retired":
+        for (const { sequence } of entry.body.points) this.#open.delete(sequence);
+        return;
+      case "point-verified": {
+        const point = this.#open.get(entry.body.point.sequence);
+        if (point !== undefined) point.verifiedAtMs = atMs;
+        return;
+      }
+      case "point-drilled": {
+        const point = this.#open.get(entry.body.point.sequence);
+        if (point !== undefined && entry.body.hasPassed) point.drilledAtMs = atMs;
+        return;
+      }
+      case "generation-raised":
+        this.generation = entry.body.generation;
+        return;
+      case "retention-lock-set":
+      case "base-adopted":
+      case "bases-dropped":
+        return;
+    }
+  }
+
+  #seal(body: SealedBody, atMs: number): void {
+    // The record's ids were checked against the patterns that the brands stand for.
+    const facts = body.point as unknown as Omit<PointHeader, "machines">;
+    const contentRoot = body.contentRoot as HashHex;
+    this.#open.set(facts.sequence, {
+      facts,
+      machinesHash: body.machinesHash as HashHex,
+      contentRoot,
+      sealedAtMs: atMs,
+      cost: body.cost,
+      verifiedAtMs: null,
+      drilledAtMs: null,
+    });
+    this.#everSealed.set(facts.sequence, { id: facts.id, contentRoot, sealedAtMs: atMs });
+    this.#ids.set(facts.id, facts.sequence);
+    this.#deltas.push(deltaOf(body));
+    this.headSequence = facts.sequence;
+    this.generation = facts.generation;
+  }
+}
+
+function deltaOf(body: SealedBody): LedgerDelta {
+  return {
+    fromSequence: body.point.fromSequence,
+    sequence: body.point.sequence,
+    point: body.point.id as PointId,
+    file: body.file,
+    contentRoot: body.contentRoot as HashHex,
+    disks: body.point.disks as unknown as readonly PointDisk[],
+    storedBytes: body.cost.storedBytes,
+  };
+}
+
+function brokenChain(sequence: number): Fault {
+  const message = `the ledger knows no delta that goes on from point #${sequence}`;
+  return new Fault("LEDGER_CORRUPT", message, { sequence });
+}

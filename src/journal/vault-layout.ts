@@ -1,0 +1,86 @@
+import { join } from "node:path";
+import type { DiskIdentity, GroupName, PointId } from "../core/ids.ts";
+
+/** Where things lie in a vault directory. Everything that knows a name in there is in this file. */
+export interface GroupLayout {
+  readonly directory: string;
+  readonly ledger: string;
+  readonly deltas: string;
+  readonly incoming: string;
+  readonly base: string;
+  readonly staged: string;
+  readonly pins: string;
+  /** Machine descriptions by their hash. */
+  readonly machines: string;
+  /** Indices of all deltas in one file; derived, may be deleted at any time. */
+  readonly indexCache: string;
+  /** Where a running scrub stands; may be deleted at any time. */
+  readonly scrub: string;
+}
+
+/** What tells one delta file from another; sealed files never change, so a name never gets other content. */
+export interface DeltaName {
+  readonly generation: number;
+  readonly fromSequence: number;
+  readonly sequence: number;
+  readonly point: PointId;
+}
+
+export function vaultFile(vault: string): string {
+  return join(vault, "vault.json");
+}
+export function writerLockFile(vault: string): string {
+  return join(vault, "writer.lock");
+}
+/** Where a running writer listens for changing verbs. */
+export function controlSocket(vault: string): string {
+  return join(vault, "control.sock");
+}
+export function groupsDirectory(vault: string): string {
+  return join(vault, "groups");
+}
+
+export function groupLayout(vault: string, group: GroupName): GroupLayout {
+  const directory = join(groupsDirectory(vault), group);
+  return {
+    directory,
+    ledger: join(directory, "ledger"),
+    deltas: join(directory, "deltas"),
+    incoming: join(directory, "incoming"),
+    base: join(directory, "base"),
+    staged: join(directory, "staged"),
+    pins: join(directory, "pins"),
+    machines: join(directory, "machines"),
+    indexCache: join(directory, "index-cache"),
+    scrub: join(directory, "scrub.json"),
+  };
+}
+
+const deltaPattern = /^(\d{6})-(\d{12})-(\d{12})-([0-9a-f]{16})\.delta$/;
+
+/** `000001-000000000041-000000000042-0123456789abcdef.delta`: sorts by generation, then by from-point. */
+export function formatDeltaName(name: DeltaName): string {
+  const digits = (value: number, length: number) => String(value).padStart(length, "0");
+  const { generation, fromSequence, sequence, point } = name;
+  return `${digits(generation, 6)}-${digits(fromSequence, 12)}-${digits(sequence, 12)}-${point}.delta`;
+}
+
+/** The parts of a delta file's name, or null when it is not one of ours. */
+export function parseDeltaName(fileName: string): DeltaName | null {
+  const match = deltaPattern.exec(fileName);
+  if (match === null) return null;
+  return {
+    generation: Number(match[1]),
+    fromSequence: Number(match[2]),
+    sequence: Number(match[3]),
+    point: match[4] as PointId,
+  };
+}
+
+/** The pair of files that hold a disk's base, or a sync's parts, in `directory`. */
+export function blockStorePaths(directory: string, identity: DiskIdentity) {
+  return {
+    raw: join(directory, `${identity}.raw`),
+    hashes: join(directory, `${identity}.hashes`),
+  };
+}
