@@ -4,6 +4,11 @@
  */
 export interface FileSystem {
   /**
+   * Whether calls are done by threads of the host, in an order that nobody promises. Then hashing and compressing may use such
+   * threads too; otherwise everything happens on this thread and can be replayed.
+   */
+  readonly usesThreads?: boolean;
+  /**
    * `read`: must exist, read only. `create`: must not exist (STORAGE_FAILED with `reason: "exists"`), read and write.
    * `write`: must exist, read and write.
    */

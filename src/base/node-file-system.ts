@@ -14,6 +14,7 @@ const zeroes = new Uint8Array(MIB);
 /** The host's file system. */
 export function nodeFileSystem(): FileSystem {
   return {
+    usesThreads: true,
     open: (path, mode) =>
       guarded(path, async () => nodeFile(path, await open(path, openFlags[mode]))),
     rename: (from, to) => guarded(to, () => rename(from, to)),

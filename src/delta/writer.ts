@@ -3,7 +3,6 @@ import type { FileSystem, StoredFile } from "../base/file-system.ts";
 import type { HashHex } from "../core/ids.ts";
 import type { PointHeader } from "../core/point.ts";
 import { hexOf, sha256 } from "../format/bytes.ts";
-import { encodePieceList } from "../format/chunk.ts";
 import { type Codec, encodeZstdPayload } from "../format/codec.ts";
 import { diskReachBytesOf, encodeHeader } from "../format/delta-header.ts";
 import { DeltaIndexBuilder } from "../format/delta-index-builder.ts";
@@ -11,6 +10,7 @@ import { chunkSpanBytes, sectorSizeBytes, trailerLengthBytes } from "../format/d
 import { encodePrologue } from "../format/delta-prologue.ts";
 import { contentRootOf, encodeTrailer, indexLengthBytes } from "../format/delta-trailer.ts";
 import { AppendStream } from "./append-stream.ts";
+import { type PieceHasher, pieceHasher } from "./piece-hasher.ts";
 import type { DeltaReader } from "./reader.ts";
 
 export interface CreateDeltaOptions {
@@ -54,6 +54,8 @@ export class DeltaWriter implements AsyncDisposable {
   readonly #file: StoredFile;
   readonly #header: Buffer;
   readonly #stream: AppendStream;
+  readonly #hosting: { readonly usesThreads: boolean };
+  readonly #hasher: PieceHasher;
   readonly #index = new DeltaIndexBuilder();
   readonly #reachBytes: readonly number[];
   #lastTurn: Promise<void> = Promise.resolve();
@@ -69,6 +71,8 @@ export class DeltaWriter implements AsyncDisposable {
     this.#file = file;
     this.#header = header;
     this.#stream = new AppendStream(file);
+    this.#hosting = { usesThreads: options.files.usesThreads ?? false };
+    this.#hasher = pieceHasher(this.#hosting);
     this.#reachBytes = diskReachBytesOf(options.header);
   }
 
@@ -90,9 +94,9 @@ export class DeltaWriter implements AsyncDisposable {
     const windowOf = (at: number): number => Math.floor(at / chunkSpanBytes);
     assert(windowOf(offsetBytes) === windowOf(offsetBytes + data.length - 1), "crosses a window");
     return this.#inTurn(async (myTurn) => {
-      const list = encodePieceList(offsetBytes, data);
-      const isCompressing = this.#options.codec === "zstd";
-      const compressed = isCompressing ? await encodeZstdPayload(data) : null;
+      const list = await this.#hasher.list(offsetBytes, data);
+      const compressed =
+        this.#options.codec === "zstd" ? await encodeZstdPayload(data, this.#hosting) : null;
       await myTurn;
       await this.#store({ disk, offsetBytes, lengthBytes: data.length }, list, {
         codec: compressed === null ? "raw" : "zstd",

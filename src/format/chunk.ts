@@ -1,20 +1,8 @@
 import assert from "node:assert/strict";
 import { sameBytes, sha256 } from "./bytes.ts";
 import { deltaCorrupt } from "./delta-corrupt.ts";
-import { pieceCountOf, pieceStartOf } from "./delta-index.ts";
+import { pieceStartOf } from "./delta-index.ts";
 import { hashLengthBytes } from "./delta-limits.ts";
-
-/** The piece list of a chunk: one SHA-256 per piece of `data`, which begins at `offsetBytes` of its disk. */
-export function encodePieceList(offsetBytes: number, data: Uint8Array): Buffer {
-  const pieceCount = pieceCountOf(offsetBytes, data.length);
-  const list = Buffer.allocUnsafe(pieceCount * hashLengthBytes);
-  for (let piece = 0; piece < pieceCount; piece += 1) {
-    const start = pieceStartOf(offsetBytes, data.length, piece);
-    const end = pieceStartOf(offsetBytes, data.length, piece + 1);
-    list.set(sha256(data.subarray(start, end)), piece * hashLengthBytes);
-  }
-  return list;
-}
 
 /** DELTA_CORRUPT unless `list` is the piece list that the index speaks of. */
 export function checkPieceList(list: Uint8Array, pieceListHash: Uint8Array): void {

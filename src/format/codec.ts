@@ -1,5 +1,5 @@
 import { promisify } from "node:util";
-import { constants, crc32, zstdCompress, zstdDecompress } from "node:zlib";
+import { constants, crc32, zstdCompress, zstdCompressSync, zstdDecompress } from "node:zlib";
 import { viewOf } from "./bytes.ts";
 import { deltaCorrupt } from "./delta-corrupt.ts";
 import { payloadCrcLengthBytes } from "./delta-limits.ts";
@@ -25,9 +25,14 @@ export function codecOf(number: number): Codec | null {
   return codecs[number] ?? null;
 }
 
-/** `data` as a zstd payload: one frame and its CRC-32; null when that would not be smaller. */
-export async function encodeZstdPayload(data: Uint8Array): Promise<Buffer | null> {
-  const frame = await compress(data, compression);
+/** `data` as a zstd payload: one frame and its CRC-32; null when that would not be smaller. On this thread unless `usesThreads`. */
+export async function encodeZstdPayload(
+  data: Uint8Array,
+  options: { readonly usesThreads: boolean },
+): Promise<Buffer | null> {
+  const frame = options.usesThreads
+    ? await compress(data, compression)
+    : zstdCompressSync(data, compression);
   if (frame.length + payloadCrcLengthBytes >= data.length) return null;
   const payload = Buffer.allocUnsafe(frame.length + payloadCrcLengthBytes);
   payload.set(frame, 0);

@@ -185,8 +185,11 @@ describe("header", () => {
 
 describe("zstd payload", () => {
   test("is kept only when it is smaller", async () => {
-    expect(await encodeZstdPayload(new Uint8Array(512))).not.toBeNull();
-    expect(await encodeZstdPayload(crypto.getRandomValues(new Uint8Array(4096)))).toBeNull();
+    const noise = crypto.getRandomValues(new Uint8Array(4096));
+    for (const usesThreads of [true, false]) {
+      expect(await encodeZstdPayload(new Uint8Array(512), { usesThreads })).not.toBeNull();
+      expect(await encodeZstdPayload(noise, { usesThreads })).toBeNull();
+    }
   });
 
   test.each([
