@@ -1,5 +1,5 @@
-import { join } from "node:path";
-import { isFault } from "../base/fault.ts";
+import { dirname, join } from "node:path";
+import { Fault, isFault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { DiskIdentity } from "../core/ids.ts";
 import type { StagedStatus, StageRequest } from "../core/journal.ts";
@@ -46,7 +46,7 @@ export class Staging {
     if (over !== null) opening.use(over);
     const record = await this.#recordFor(request);
     const recordPath = this.#recordPath(request.identity);
-    const store = opening.use(await this.#openStore(this.#pathsOf(record)));
+    const store = opening.use(await this.#openStore(record));
     const staged = new StagedBlocks({
       files: this.#files,
       recordPath,
@@ -119,16 +119,30 @@ export class Staging {
     return record;
   }
 
-  async #openStore(paths: BlockStorePaths): Promise<BlockStore> {
+  async #openStore(record: StagedRecord): Promise<BlockStore> {
+    const paths = this.#pathsOf(record);
     try {
       return await BlockStore.open(this.#files, paths, "write");
     } catch (error) {
       if (!isFault(error, "STORAGE_MISSING")) throw error;
     }
-    // A crash may have left one of the two.
+    // A crash may have left one of the two, or the record of parts that were being removed.
     await this.#files.remove(paths.raw);
     await this.#files.remove(paths.hashes);
-    return BlockStore.open(this.#files, paths, "create");
+    if (record.resumeAtBytes > 0) {
+      await removeStagedRecord(this.#files, this.#recordPath(record.identity));
+      const message = `what was staged of ${record.disk} is gone; its sync starts over`;
+      throw new Fault("ABORTED", message, { disk: record.disk });
+    }
+    const store = await BlockStore.open(this.#files, paths, "create");
+    try {
+      // Before the first checkpoint: a record must never outlive the files whose content it vouches for.
+      await this.#files.syncDirectory(dirname(paths.raw));
+      return store;
+    } catch (error) {
+      await store[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   #pathsOf({ kind, identity }: Pick<StagedStatus, "kind" | "identity">): BlockStorePaths {

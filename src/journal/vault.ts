@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { z } from "zod";
 import { readSmallFile, writeFileAtomically } from "../base/atomic-file.ts";
 import type { Clock } from "../base/clock.ts";
@@ -53,6 +54,7 @@ export async function initVault(
     ...description,
   });
   await writeFileAtomically(files, vaultFile(directory), Buffer.from(`${text}\n`));
+  await files.syncDirectory(dirname(directory));
   return description;
 }
 
