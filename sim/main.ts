@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { memoryVaultUnderTest } from "./memory-vault.ts";
+import { directoryVaultUnderTest } from "./directory-vault.ts";
 import { runWorld } from "./world.ts";
 
 const { values } = parseArgs({
@@ -13,7 +13,7 @@ let points = 0;
 let steps = 0;
 const startedAtMs = performance.now();
 for (let seed = first; seed < first + count; seed += 1) {
-  const result = await runWorld({ seed, vault: memoryVaultUnderTest });
+  const result = await runWorld({ seed, vault: directoryVaultUnderTest });
   points += result.points;
   steps += result.steps;
   if (count === 1) console.log(result.trace.join("\n"));
