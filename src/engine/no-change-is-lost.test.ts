@@ -42,12 +42,13 @@ describe("no change is lost, whatever happens between and within cycles", () => 
       fc.integer({ min: 0, max: 2 ** 31 }),
       fc.array(attempt, { minLength: 1, maxLength: 8 }),
       async (seed, attempts) => {
-        const world = engineWorld(seed);
+        const world = await engineWorld(seed);
         guestActs(world, 6);
         const copies = new Map<DiskName, ReturnType<EngineWorld["estate"]["copyImage"]>>();
         for (const next of attempts) {
           for (const happening of next.events) happen(world, happening, copies);
           await tryToCut(world, next);
+          await world.restart();
         }
         await liveOnce(world);
         expect(await wrongPoints(world)).toEqual([]);

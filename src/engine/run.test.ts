@@ -53,7 +53,7 @@ const states = (events: readonly EngineEvent[]) =>
 
 describe("a running group", () => {
   test("syncs, then cuts a point each interval, from start to start", async () => {
-    const world = engineWorld(1);
+    const world = await engineWorld(1);
     guestActs(world, 10);
     const startsMs: number[] = [];
     const { events, done } = start(world, {
@@ -71,7 +71,7 @@ describe("a running group", () => {
   });
 
   test("leaves starts out that passed while a cycle ran, and says so", async () => {
-    const world = engineWorld(2);
+    const world = await engineWorld(2);
     let isFirst = true;
     const startsMs: number[] = [];
     const { events, done } = start(world, {
@@ -90,13 +90,13 @@ describe("a running group", () => {
   });
 
   test("bears faults that may pass, with growing patience, and carries everything", async () => {
-    const world = engineWorld(3);
+    const world = await engineWorld(3);
     let failures = 3;
     const { events, done } = start(world, {
       cycles: 2,
       onPhase: (phase) => {
         guestActs(world);
-        if (phase === "seal" && world.vault.points.length === 1 && failures-- > 0) {
+        if (phase === "seal" && world.points().length === 1 && failures-- > 0) {
           throw new Fault("STORAGE_FULL", "injected");
         }
       },
@@ -111,12 +111,12 @@ describe("a running group", () => {
   });
 
   test("is patient anew after each sealed point", async () => {
-    const world = engineWorld(10);
+    const world = await engineWorld(10);
     const failed = new Set<number>();
     const { events, done } = start(world, {
       cycles: 3,
       onPhase: (phase) => {
-        const points = world.vault.points.length;
+        const points = world.points().length;
         if (phase !== "seal" || failed.has(points)) return;
         failed.add(points);
         throw new Fault("STORAGE_FULL", "injected");
@@ -128,7 +128,7 @@ describe("a running group", () => {
   });
 
   test("looks at the source again when it could not forget what was sealed", async () => {
-    const world = engineWorld(11);
+    const world = await engineWorld(11);
     const { source, journal } = world.connect();
     let isFirst = true;
     const { events, done } = start(world, {
@@ -150,11 +150,11 @@ describe("a running group", () => {
     expect(states(events)).toContain("retrying");
     const attached = events.filter((event) => event.type === "attached");
     expect(attached.at(-1)!.disks.map(({ state }) => state)).toEqual(["tracked", "tracked"]);
-    expect(world.vault.points).toHaveLength(2);
+    expect(world.points()).toHaveLength(2);
   });
 
   test("ends with a fault that needs a person", async () => {
-    const world = engineWorld(4);
+    const world = await engineWorld(4);
     const { events, done } = start(world, {
       onPhase: (phase) => {
         if (phase === "seal") throw new Fault("STORAGE_DENIED", "injected");
@@ -165,7 +165,7 @@ describe("a running group", () => {
   });
 
   test("ends after the retries it was given, with the fault", async () => {
-    const world = engineWorld(5);
+    const world = await engineWorld(5);
     world.estate.stopMachine(machineOf(dataDisk));
     const { source, journal } = world.connect();
     const { done } = start(world, {
@@ -177,14 +177,14 @@ describe("a running group", () => {
   });
 
   test("waits for a machine that was killed, resyncs its disks, and goes on", async () => {
-    const world = engineWorld(6);
+    const world = await engineWorld(6);
     const machine = machineOf(dataDisk);
     guestActs(world, 10);
     let kills = 1;
     const { events, done } = start(world, {
       cycles: 3,
       onPhase: (phase) => {
-        if (phase === "release" && world.vault.points.length === 1 && kills-- > 0) {
+        if (phase === "release" && world.points().length === 1 && kills-- > 0) {
           world.estate.killMachine(machine);
         }
         guestActs(world);
@@ -198,17 +198,17 @@ describe("a running group", () => {
     await done;
     const attached = events.filter((event) => event.type === "attached");
     expect(attached.at(-1)!.disks.map(({ state }) => state)).toEqual(["resync", "resync"]);
-    expect(world.vault.points[1]!.notes.join()).toContain("resynced");
+    expect(world.points()[1]!.notes.join()).toContain("resynced");
     expect(await wrongPoints(world)).toEqual([]);
   });
 
   test("a bitmap removed behind our back costs one resync at once", async () => {
-    const world = engineWorld(7);
+    const world = await engineWorld(7);
     let isGone = false;
     const { events, done } = start(world, {
       cycles: 3,
       onPhase: (phase) => {
-        if (phase === "ask-head" && world.vault.points.length === 1 && !isGone) {
+        if (phase === "ask-head" && world.points().length === 1 && !isGone) {
           isGone = true;
           world.estate.disk(dataDisk).bitmaps.clear();
           world.estate.write(dataDisk, 0, new Uint8Array(blockSizeBytes).fill(3));
@@ -219,13 +219,13 @@ describe("a running group", () => {
     expect(events.filter((event) => event.type === "retrying")).toMatchObject([
       { delaySeconds: 0, fault: { code: "BITMAP_LOST" } },
     ]);
-    expect(world.vault.points[1]!.notes).toHaveLength(1);
+    expect(world.points()[1]!.notes).toHaveLength(1);
     expect(await wrongPoints(world)).toEqual([]);
   });
 
   test("the signal ends it cleanly, in a cycle as in a wait", async () => {
     for (const where of ["sleep", "read", "sync-read"] as const) {
-      const world = engineWorld(8);
+      const world = await engineWorld(8);
       world.estate.write(dataDisk, 0, new Uint8Array(blockSizeBytes).fill(3));
       const abort = new AbortController();
       const { done } = start(world, {
@@ -245,7 +245,7 @@ describe("a running group", () => {
   });
 
   test("maintenance runs beside the cycles, one at a time, and its fault is only told", async () => {
-    const world = engineWorld(9);
+    const world = await engineWorld(9);
     let underWay = 0;
     let runs = 0;
     const gate = Promise.withResolvers<void>();
@@ -264,7 +264,7 @@ describe("a running group", () => {
       },
     });
     await done;
-    expect(world.vault.points).toHaveLength(5);
+    expect(world.points()).toHaveLength(5);
     expect(runs).toBeLessThanOrEqual(3);
     expect(runs).toBeGreaterThanOrEqual(2);
     expect(events.filter(({ type }) => type === "maintenance-failed")).toHaveLength(1);

@@ -32,7 +32,7 @@ function loseBitmaps(world: EngineWorld): void {
 
 describe("an initial sync", () => {
   test("reads what is allocated and stages only what is not zero", async () => {
-    const world = engineWorld(1);
+    const world = await engineWorld(1);
     world.estate.write(dataDisk, 4 * blockSizeBytes, block(7));
     world.estate.write(dataDisk, 5 * blockSizeBytes, block(0));
     const told: SyncProgress[] = [];
@@ -49,7 +49,7 @@ describe("an initial sync", () => {
   });
 
   test("writes of the guest while the disk is read reach the first point", async () => {
-    const world = engineWorld(2);
+    const world = await engineWorld(2);
     guestActs(world, 30);
     await liveOnce(world, { onPhase: () => guestActs(world, 2) });
     expect(await wrongPoints(world)).toEqual([]);
@@ -59,7 +59,7 @@ describe("an initial sync", () => {
 describe("a sync that is interrupted", () => {
   for (const [index, phase] of syncPhases.entries()) {
     test(`at ${phase} goes on and ends right`, async () => {
-      const world = engineWorld(300 + index);
+      const world = await engineWorld(300 + index);
       guestActs(world, 30);
       let seen = 0;
       const fail = (at: string) => {
@@ -74,7 +74,7 @@ describe("a sync that is interrupted", () => {
   }
 
   test("resumes where the last checkpoint was and reads nothing below it again", async () => {
-    const world = engineWorld(3);
+    const world = await engineWorld(3);
     for (let at = 0; at < 40; at += 1) world.estate.write(dataDisk, at * blockSizeBytes, block(9));
     let checkpoints = 0;
     const stop = (at: string) => {
@@ -99,7 +99,7 @@ describe("a sync that is interrupted", () => {
   });
 
   test("starts over, and keeps what is the same, when its bitmap was lost", async () => {
-    const world = engineWorld(4);
+    const world = await engineWorld(4);
     for (let at = 0; at < 40; at += 1) world.estate.write(dataDisk, at * blockSizeBytes, block(9));
     await syncOnly(world);
     loseBitmaps(world);
@@ -117,7 +117,7 @@ describe("a sync that is interrupted", () => {
 
 describe("a lost bitmap does not end protection", () => {
   test("only what differs is stored, and the cause is in the point", async () => {
-    const world = engineWorld(5);
+    const world = await engineWorld(5);
     for (let at = 0; at < 40; at += 1) world.estate.write(dataDisk, at * blockSizeBytes, block(9));
     await liveOnce(world);
     loseBitmaps(world);
@@ -132,7 +132,7 @@ describe("a lost bitmap does not end protection", () => {
   });
 
   test("what became unallocated meanwhile is zero at the vault too", async () => {
-    const world = engineWorld(6);
+    const world = await engineWorld(6);
     for (let at = 0; at < 40; at += 1) world.estate.write(dataDisk, at * blockSizeBytes, block(9));
     await liveOnce(world);
     loseBitmaps(world);
@@ -142,7 +142,7 @@ describe("a lost bitmap does not end protection", () => {
   });
 
   test("a machine restored from a copy of its image resyncs", async () => {
-    const world = engineWorld(7);
+    const world = await engineWorld(7);
     guestActs(world, 10);
     await liveOnce(world);
     const machine = [...world.estate.machines.keys()][0]!;
@@ -161,7 +161,7 @@ describe("a lost bitmap does not end protection", () => {
   });
 
   test("the reason given before a fault is still given after it", async () => {
-    const world = engineWorld(8);
+    const world = await engineWorld(8);
     await liveOnce(world);
     loseBitmaps(world);
     const { source, journal } = world.connect();
@@ -178,7 +178,7 @@ describe("a lost bitmap does not end protection", () => {
   });
 
   test("a read cap is kept", async () => {
-    const world = engineWorld(9);
+    const world = await engineWorld(9);
     for (let at = 0; at < 40; at += 1) world.estate.write(dataDisk, at * blockSizeBytes, block(9));
     const before = world.clock.monotonicMs();
     let ended = false;

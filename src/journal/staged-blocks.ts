@@ -182,7 +182,8 @@ export class StagedBlocks implements StagedDisk {
     const endBytes = Math.min(writtenBelowBytes, sizeBytes);
     const entry = Buffer.alloc(hashLengthBytes);
     const buffer = Buffer.alloc(blockSizeBytes);
-    const firstBlock = Math.floor(resumeAtBytes / blockSizeBytes);
+    // A short last block below `resumeAtBytes` is done: its staged zeroes must not be taken for nothing staged.
+    const firstBlock = Math.ceil(resumeAtBytes / blockSizeBytes);
     for (let block = firstBlock; block * blockSizeBytes < endBytes; block += 1) {
       await this.#store.readRaw(block * blockSizeBytes, buffer);
       await this.#store.readHashes(block, entry);

@@ -2,17 +2,20 @@ import { virtualClock } from "../../sim/clock.ts";
 import type { DiskImage } from "../../sim/disk-image.ts";
 import { Estate } from "../../sim/estate.ts";
 import { simSource } from "../../sim/source.ts";
+import { memoryFileSystem } from "../../src/base/memory-file-system.ts";
 import { type Prng, seededPrng } from "../../src/base/prng.ts";
 import { type DiskName, parseDiskName, parseGroupName } from "../../src/core/ids.ts";
-import type { Journal } from "../../src/core/journal.ts";
+import type { Journal, PointWriter } from "../../src/core/journal.ts";
 import { blockSizeBytes, windowSizeBytes } from "../../src/core/limits.ts";
+import type { Point } from "../../src/core/point.ts";
 import type { Source } from "../../src/core/source.ts";
 import { attach } from "../../src/engine/attach.ts";
 import { type CycleOutcome, replicateOnce } from "../../src/engine/cycle.ts";
-import { type MemoryVault, memoryJournal, memoryVault } from "../../src/engine/memory-journal.ts";
 import type { PhaseHook } from "../../src/engine/phase.ts";
 import type { GroupStanding } from "../../src/engine/standing.ts";
 import { syncGroup } from "../../src/engine/sync.ts";
+import { MemoryLockTable } from "../../src/journal/memory-locks.ts";
+import { initVault, openVault } from "../../src/journal/vault.ts";
 
 export const groupName = parseGroupName("erp")!;
 export const dataDisk = parseDiskName("db/data")!;
@@ -22,32 +25,50 @@ export const neverAborted = new AbortController().signal;
 /** A protected site, a vault and an oracle that remembers what every disk held at every instant. */
 export interface EngineWorld {
   readonly estate: Estate;
-  readonly vault: MemoryVault;
   readonly prng: Prng;
   readonly clock: ReturnType<typeof virtualClock>;
   readonly group: { name: typeof groupName; generation: { number: number; holder: string } };
   readonly instants: Map<string, ReadonlyMap<DiskName, DiskImage>>;
   /** The disks that the next `connect` is configured with. */
   disks: DiskName[];
-  /** A process begins: its connection to the estate and the vault. */
+  /** The vault's journal in this life. */
+  journal: Journal;
+  points(): readonly Point[];
+  /** What a process connects to when it begins. */
   connect(): { source: Source; journal: Journal };
+  /** The process that holds the vault ends in order and another opens it. */
+  restart(): Promise<void>;
 }
 
-export function engineWorld(seed: number): EngineWorld {
+/** A world in memory, with the directory journal on files in memory. */
+export async function engineWorld(seed: number): Promise<EngineWorld> {
   const estate = new Estate();
-  const vault = memoryVault();
+  const prng = seededPrng(seed);
   const clock = virtualClock();
   const instants = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
   estate.addDisk(dataDisk, { sizeBytes: 40 * blockSizeBytes });
   estate.addDisk(walDisk, { sizeBytes: 3 * blockSizeBytes + 512 });
+  const files = memoryFileSystem();
+  const locks = new MemoryLockTable(files);
+  const directory = "/vault";
+  await initVault(files, directory, { clock, prng });
+  const open = async () => {
+    const process = locks.process();
+    const options = { files, directory, locks: process.locks, clock, prng, codec: "raw" } as const;
+    const vault = await openVault({ ...options, mode: "write" });
+    await vault.createGroup(groupName);
+    return { vault, journal: await vault.journal(groupName) };
+  };
+  let opened = await open();
   const world: EngineWorld = {
     estate,
-    vault,
-    prng: seededPrng(seed),
+    prng,
     clock,
     group: { name: groupName, generation: { number: 1, holder: "00000000000000aa" } },
     instants,
     disks: [dataDisk, walDisk],
+    journal: opened.journal,
+    points: () => world.journal.points(),
     connect: () => ({
       source: simSource({
         estate,
@@ -56,10 +77,50 @@ export function engineWorld(seed: number): EngineWorld {
         clock,
         onInstant: (id, images) => instants.set(id, images),
       }),
-      journal: memoryJournal(vault),
+      journal: world.journal,
     }),
+    restart: async () => {
+      await opened.journal[Symbol.asyncDispose]();
+      await opened.vault[Symbol.asyncDispose]();
+      opened = await open();
+      world.journal = opened.journal;
+    },
   };
   return world;
+}
+
+/** The journal with some of its methods replaced. */
+export function journalWith(journal: Journal, replaced: Partial<Journal>): Journal {
+  return {
+    head: () => journal.head(),
+    points: () => journal.points(),
+    begin: (header) => journal.begin(header),
+    stage: (request) => journal.stage(request),
+    staged: () => journal.staged(),
+    open: (point) => journal.open(point),
+    [Symbol.asyncDispose]: async () => {},
+    ...replaced,
+  };
+}
+
+/** The journal, its writers with some of their methods replaced. */
+export function journalWithWriter(
+  journal: Journal,
+  replace: (writer: PointWriter) => Partial<PointWriter>,
+): Journal {
+  return journalWith(journal, {
+    begin: async (header) => {
+      const writer = await journal.begin(header);
+      return {
+        write: (disk, offsetBytes, data) => writer.write(disk, offsetBytes, data),
+        zero: (disk, offsetBytes, lengthBytes) => writer.zero(disk, offsetBytes, lengthBytes),
+        adopt: (staged) => writer.adopt(staged),
+        seal: (cost) => writer.seal(cost),
+        [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
+        ...replace(writer),
+      };
+    },
+  });
 }
 
 /** Attaches, syncs what must be and cuts one point, as a process that starts would. */
