@@ -1,4 +1,5 @@
 import type { MachineDescription } from "../../core/point.ts";
+import type { Connector } from "./connector.ts";
 import type { SourcePhase } from "./phase.ts";
 import type { Scratch } from "./scratch.ts";
 import type { Session } from "./session.ts";
@@ -8,6 +9,7 @@ import type { QemuMachineSettings, QemuSourceOptions } from "./settings.ts";
 /** What the parts of one group's source share. */
 export interface SourceContext {
   readonly options: QemuSourceOptions;
+  readonly connector: Connector;
   readonly sessions: Sessions;
   readonly scratch: Scratch;
   /** Begins a step. */

@@ -1,9 +1,10 @@
-import { Fault, isFault } from "../../base/fault.ts";
+import { isFault } from "../../base/fault.ts";
 import type { DiskName, PointId } from "../../core/ids.ts";
-import type { Consistency, Instant, MachineDescription } from "../../core/point.ts";
+import type { MachineDescription } from "../../core/point.ts";
 import type { Snapshot } from "../../core/source.ts";
 import type { SourceContext } from "./context.ts";
-import { type FrozenDisk, MachineFreeze, planFreeze, valuesOf } from "./machine-freeze.ts";
+import { takeInstant } from "./instant.ts";
+import { MachineFreeze, planFreeze } from "./machine-freeze.ts";
 import type { Hold } from "./sessions.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 import { PointSnapshot } from "./snapshot.ts";
@@ -14,41 +15,22 @@ export interface FreezeRequest {
   readonly signal: AbortSignal;
 }
 
-/** How an instant came about. */
-export interface Taken {
-  readonly instant: Instant;
-  readonly consistency: Consistency;
-  readonly disks: readonly FrozenDisk[];
-}
-
-/** Takes the instant over machines that are planned; whatever it rejects with, the caller undoes them all. */
-export type TakeInstant = (
-  context: SourceContext,
-  freezes: readonly MachineFreeze[],
-  signal: AbortSignal,
-) => Promise<Taken>;
-
 /** Takes one point over all machines of the group, and leaves nothing behind when it rejects. */
 export async function freezeGroup(
   context: SourceContext,
   request: FreezeRequest,
-  takeInstant: TakeInstant,
 ): Promise<Snapshot> {
   try {
-    return await attempt(context, request, takeInstant);
+    return await attempt(context, request);
   } catch (error) {
     if (!isFault(error, "QMP_REFUSED", "BITMAP_LOST")) throw error;
     // What we knew of the disks may be old: one may have been resized, or its bitmap removed behind our back.
     for (const session of context.sessions.live) session.forgetGraph();
-    return await attempt(context, request, takeInstant);
+    return await attempt(context, request);
   }
 }
 
-async function attempt(
-  context: SourceContext,
-  request: FreezeRequest,
-  takeInstant: TakeInstant,
-): Promise<Snapshot> {
+async function attempt(context: SourceContext, request: FreezeRequest): Promise<Snapshot> {
   const { options, sessions } = context;
   const { signal } = request;
   await using holds = new AsyncDisposableStack();
@@ -99,41 +81,4 @@ async function planGroup(
     const files = disks.map((disk) => ({ ...disk, scratch: scratch.get(disk.disk.name) ?? null }));
     return new MachineFreeze(hold, files);
   });
-}
-
-/** The instant of a group of one machine: everything in one burst, written at once. */
-export const takeAtOnce: TakeInstant = async (context, freezes, signal) => {
-  const [freeze] = freezes;
-  if (freeze === undefined || freezes.length > 1) throw new Error("one machine is frozen at once");
-  const { clock } = context.options;
-  const exposing = freeze.expose();
-  await context.phase("freeze");
-  const lowerMs = clock.nowMs();
-  const answering = freeze.hold.session.qmp.executeAll(
-    [...freeze.prepare(), freeze.transact(), ...exposing],
-    { signal },
-  );
-  answering.catch(() => {}); // Awaited below; the phase before may throw.
-  await context.phase("sent");
-  const answers = await answering;
-  const upperMs = clock.nowMs();
-  await context.phase("frozen");
-  const disks = freeze.confirm(valuesOf(answers).at(-1));
-  return {
-    disks,
-    instant: { lowerMs, upperMs, clockErrorMs: null },
-    consistency: {
-      asked: "crash",
-      reached: "crash",
-      reason: "All disks of the machine were frozen by one transaction of its QEMU.",
-      isGroupConsistent: true,
-      skewMs: 0,
-    },
-  };
-};
-
-/** The fault that is thrown when a snapshot's point is gone. */
-export function lostFault(lost: AbortSignal): Fault {
-  if (lost.reason instanceof Fault) return lost.reason;
-  return new Fault("ABORTED", "the point was given up", {}, { cause: lost.reason });
 }

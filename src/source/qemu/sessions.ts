@@ -4,8 +4,8 @@ import type { Clock } from "../../base/clock.ts";
 import { Fault, isFault } from "../../base/fault.ts";
 import type { GroupName } from "../../core/ids.ts";
 import { daemonPrefix, ownNames, ownSocketFile } from "../../qemu/own-names.ts";
-import { connectQmp } from "../../qemu/qmp.ts";
 import { type StorageDaemon, startStorageDaemon } from "../../qemu/storage-daemon.ts";
+import type { Connector } from "./connector.ts";
 import { diskNameOf } from "./disk-place.ts";
 import { Session } from "./session.ts";
 import type { QemuMachineSettings, QemuSourceOptions } from "./settings.ts";
@@ -25,22 +25,19 @@ interface Offline {
   holds: number;
 }
 
-/** Where a running machine's QMP is to be reached: its own socket, or a guard's that stands before it. */
-export type SocketOf = (machine: QemuMachineSettings, signal: AbortSignal) => Promise<string>;
-
 /**
  * The group's QEMUs. A running machine's connection is kept between uses; for a machine that does not run a storage
  * daemon is started when the first user asks and ended with the last, so that the machine may start in between.
  */
 export class Sessions implements AsyncDisposable {
   readonly #options: QemuSourceOptions;
-  readonly #socketOf: SocketOf;
+  readonly #connector: Connector;
   readonly #live = new Map<QemuMachineSettings, Session>();
   readonly #offline = new Map<QemuMachineSettings, Promise<Offline>>();
 
-  constructor(options: QemuSourceOptions, socketOf: SocketOf) {
+  constructor(options: QemuSourceOptions, connector: Connector) {
     this.#options = options;
-    this.#socketOf = socketOf;
+    this.#connector = connector;
   }
 
   /**
@@ -100,10 +97,10 @@ export class Sessions implements AsyncDisposable {
     const known = this.#live.get(machine);
     if (known && !known.qmp.closed.aborted) return known;
     this.#live.delete(machine);
-    if (machine.qmpPath === null) return null;
+    const { qmpPath } = machine;
+    if (qmpPath === null) return null;
     try {
-      const path = await this.#socketOf(machine, signal);
-      const qmp = await connectQmp({ path, signal, onCommand: this.#options.onCommand });
+      const qmp = await this.#connector.connect({ ...machine, qmpPath }, signal);
       const { group, scratch, files } = this.#options;
       await files.makeDirectory(scratch.directory);
       const nbdPath = join(scratch.directory, ownSocketFile(group, machine.name));

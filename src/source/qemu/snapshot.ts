@@ -9,9 +9,9 @@ import * as commands from "../../qemu/commands.ts";
 import { isAbsence } from "../../qemu/own-things.ts";
 import type { SourceContext } from "./context.ts";
 import { DiskReader } from "./disk-reader.ts";
-import type { Taken } from "./freeze.ts";
 import { watchLoss } from "./loss.ts";
 import type { FreezeDisk, FrozenDisk, MachineFreeze } from "./machine-freeze.ts";
+import type { Taken } from "./taken.ts";
 
 interface OpenDisk {
   readonly frozen: FrozenDisk;

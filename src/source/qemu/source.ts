@@ -8,8 +8,9 @@ import { recordingBitmapName } from "../../qemu/bitmap-name.ts";
 import * as commands from "../../qemu/commands.ts";
 import { describeMachine } from "../../qemu/describe-machine.ts";
 import type { MachineDefinition } from "../../qemu/machine-definition.ts";
+import { Connector } from "./connector.ts";
 import type { SourceContext } from "./context.ts";
-import { freezeGroup, takeAtOnce } from "./freeze.ts";
+import { freezeGroup } from "./freeze.ts";
 import { openLiveDisk } from "./live-disk.ts";
 import { valuesOf } from "./machine-freeze.ts";
 import { repairMachine } from "./repair.ts";
@@ -24,11 +25,13 @@ const unknownDefinition = { machineType: "q35", cpuCount: 1, memoryBytes: GIB };
 
 /** A group of QEMU machines. Connects when first asked, and again when a connection was lost. */
 export function qemuSource(options: QemuSourceOptions): Source {
-  const sessions = new Sessions(options, async (machine) => machine.qmpPath ?? "");
+  const connector = new Connector(options);
+  const sessions = new Sessions(options, connector);
   const scratch = new Scratch(options.group, options.scratch, options.files);
   const definitions = new Map<QemuMachineSettings, MachineDefinition>();
   const context: SourceContext = {
     options,
+    connector,
     sessions,
     scratch,
     phase: async (phase) => await options.onPhase?.(phase),
@@ -46,9 +49,10 @@ export function qemuSource(options: QemuSourceOptions): Source {
     repair: (request) => repair(context, request),
     track: (disks, id, { signal }) => track(context, disks, id, signal),
     openLive: (disk, { signal }) => openLive(context, disk, signal),
-    freeze: (request): Promise<Snapshot> => freezeGroup(context, request, takeAtOnce),
+    freeze: (request): Promise<Snapshot> => freezeGroup(context, request),
     async [Symbol.asyncDispose]() {
       await sessions[Symbol.asyncDispose]();
+      await connector[Symbol.asyncDispose]();
       await scratch[Symbol.asyncDispose]();
     },
   };

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../base/clock.ts";
@@ -46,6 +47,8 @@ export interface Guest extends AsyncDisposable {
   /** Names of the bitmaps on a disk, sorted. */
   bitmaps(name: string): Promise<readonly string[]>;
   nodeNames(): Promise<readonly string[]>;
+  /** The source's connection ends, as when its process is killed. */
+  dropSourceConnection(): void;
   /** Ends in order. */
   quit(): Promise<void>;
   kill(): Promise<void>;
@@ -119,7 +122,9 @@ async function startGuest(
   const controlPath = join(directory, `${machine}.control`);
   await rm(qmpPath, { force: true });
   await rm(controlPath, { force: true });
-  const monitors = [qmpPath, controlPath].flatMap((path, index) => [
+  const relay = await startRelay(qmpPath, join(directory, `${machine}.inner`));
+  const innerPath = join(directory, `${machine}.inner`);
+  const monitors = [innerPath, controlPath].flatMap((path, index) => [
     "--chardev",
     `socket,id=c${index},path=${path},server=on,wait=off`,
     "--monitor",
@@ -157,6 +162,7 @@ async function startGuest(
     child.kill(signal);
     await ended;
     await qmp[Symbol.asyncDispose]();
+    relay.close();
   };
   return {
     machine: machine as MachineName,
@@ -176,10 +182,42 @@ async function startGuest(
       const answer = await qmp.execute("query-named-block-nodes", { flat: true });
       return parseNodes(answer).map(({ name }) => name);
     },
+    dropSourceConnection: relay.drop,
     quit: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
     async [Symbol.asyncDispose]() {
       await end("SIGKILL");
+    },
+  };
+}
+
+/** Passes bytes between a socket and another, so that a test can cut the connection. */
+async function startRelay(path: string, innerPath: string) {
+  const sockets = new Set<Socket>();
+  const drop = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  const server = createServer((outer) => {
+    const inner = connect(innerPath);
+    for (const socket of [outer, inner]) {
+      sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => {
+        sockets.delete(socket);
+        outer.destroy();
+        inner.destroy();
+      });
+    }
+    outer.pipe(inner);
+    inner.pipe(outer);
+  });
+  server.listen(path);
+  await once(server, "listening");
+  return {
+    drop,
+    close: () => {
+      drop();
+      server.close();
     },
   };
 }
