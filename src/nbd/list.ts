@@ -49,11 +49,11 @@ async function askServer<Result>(
   ask: (wire: Wire) => Promise<Result>,
 ): Promise<Result> {
   return await withHandshake(completeDial(options), async (wire) => {
-    await using _closing = wire;
     const greeting: Greeting = await greet(wire);
     if (!greeting.isFixed) throw unsupported("fixed newstyle negotiation", "");
     const result = await ask(wire);
     sendAbort(wire);
+    await wire[Symbol.asyncDispose]();
     return result;
   });
 }

@@ -10,6 +10,7 @@ export class ServerSocket {
   readonly #socket: Socket;
   readonly #ending = new AbortController();
   #isGathering = false;
+  #isFinishing = false;
   #unsentCount = 0;
   #sentCount = 0;
 
@@ -23,7 +24,8 @@ export class ServerSocket {
       if (!this.inlet.isHungry) socket.pause();
     });
     socket.on("error", (error) => this.destroy(lost(error)));
-    socket.on("end", () => this.inlet.fail(lost(null)));
+    // Before it said goodbye, a client that ends its half is gone: nobody waits for the answers.
+    socket.on("end", () => this.#isFinishing || this.destroy(lost(null)));
     socket.on("close", () => this.destroy(lost(null)));
     socket.pause();
   }
@@ -64,6 +66,7 @@ export class ServerSocket {
   /** Ends it after what was sent; resolves when it has ended. */
   async finish(): Promise<void> {
     if (this.ended.aborted) return;
+    this.#isFinishing = true;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended.addEventListener("abort", () => resolve(), { once: true });
     this.#socket.resume(); // So that the client's own end is seen.
