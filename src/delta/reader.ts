@@ -1,31 +1,17 @@
 import assert from "node:assert/strict";
 import { Fault, isFault } from "../base/fault.ts";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
-import { KIB } from "../base/units.ts";
 import type { HashHex } from "../core/ids.ts";
 import type { PointHeader } from "../core/point.ts";
-import { hexOf, sameBytes, sha256 } from "../format/bytes.ts";
+import { hexOf } from "../format/bytes.ts";
 import { checkPieceList, checkPieces } from "../format/chunk.ts";
 import { type Codec, decodeZstdPayload } from "../format/codec.ts";
 import { deltaCorrupt } from "../format/delta-corrupt.ts";
 import { decodeHeader, diskReachBytesOf } from "../format/delta-header.ts";
-import { DeltaIndex, pieceStartOf } from "../format/delta-index.ts";
+import { type DeltaIndex, pieceStartOf } from "../format/delta-index.ts";
 import { checkIndex } from "../format/delta-index-check.ts";
-import {
-  hashLengthBytes,
-  prologueLengthBytes,
-  trailerLengthBytes,
-} from "../format/delta-limits.ts";
-import { type DeltaPrologue, decodePrologue } from "../format/delta-prologue.ts";
-import {
-  contentRootOf,
-  type DeltaTrailer,
-  decodeTrailer,
-  indexLengthBytes,
-} from "../format/delta-trailer.ts";
-
-/** One read of this size catches the trailer and the index of up to a thousand extents. */
-const tailLengthBytes = 64 * KIB;
+import { hashLengthBytes, prologueLengthBytes } from "../format/delta-limits.ts";
+import { checkAgreement, readBack, readFront } from "./read-parts.ts";
 
 export interface OpenDeltaOptions {
   readonly files: FileSystem;
@@ -66,6 +52,7 @@ export async function openDelta(options: OpenDeltaOptions): Promise<DeltaReader>
       contentRoot,
       sizeBytes: trailer.fileSizeBytes,
       codec: prologue.codec,
+      usesThreads: files.usesThreads ?? false,
     });
   });
 }
@@ -76,6 +63,7 @@ interface DeltaFacts {
   readonly contentRoot: HashHex;
   readonly sizeBytes: number;
   readonly codec: Codec;
+  readonly usesThreads: boolean;
 }
 
 /** A chunk as it stands in the file, verified. */
@@ -98,6 +86,7 @@ export class DeltaReader implements AsyncDisposable {
   /** `zstd` when chunks may be compressed. */
   readonly codec: Codec;
   readonly #file: StoredFile;
+  readonly #usesThreads: boolean;
 
   /** Use `openDelta`. Takes the file over. */
   constructor(file: StoredFile, facts: DeltaFacts) {
@@ -108,6 +97,7 @@ export class DeltaReader implements AsyncDisposable {
     this.sizeBytes = facts.sizeBytes;
     this.codec = facts.codec;
     this.#file = file;
+    this.#usesThreads = facts.usesThreads;
   }
 
   /** Fills `into`, exactly as long as the extent, with its verified content (zeroes for a zero extent). DELTA_CORRUPT. */
@@ -174,7 +164,8 @@ export class DeltaReader implements AsyncDisposable {
       checkPieceList(list, index.pieceListHash(entry));
       const [offsetBytes, lengthBytes] = [index.offsetBytes(entry), index.lengthBytes(entry)];
       const payload = stored.subarray(list.length);
-      const data = codec === "raw" ? payload : await decodeZstdPayload(payload, lengthBytes);
+      const expanding = { lengthBytes, usesThreads: this.#usesThreads };
+      const data = codec === "raw" ? payload : await decodeZstdPayload(payload, expanding);
       checkPieces({ offsetBytes, lengthBytes, firstPiece: 0, pieceCount }, data, list);
       return { codec, list, payload, data };
     });
@@ -194,48 +185,6 @@ export class DeltaReader implements AsyncDisposable {
     };
     return inFile(this.path, work, { entry, ...extent }, ` (${index.describe(entry)})`);
   }
-}
-
-async function readFront(file: StoredFile) {
-  const prologueBytes = Buffer.alloc(prologueLengthBytes);
-  const readBytes = await file.read(prologueBytes, 0);
-  const prologue = decodePrologue(prologueBytes.subarray(0, readBytes));
-  const headerBytes = Buffer.alloc(prologue.headerLengthBytes);
-  const headerReadBytes = await file.read(headerBytes, prologueLengthBytes);
-  if (headerReadBytes < headerBytes.length) throw deltaCorrupt("header", "the file ends within it");
-  return { prologue, headerBytes };
-}
-
-async function readBack(file: StoredFile, sizeBytes: number) {
-  const tail = Buffer.alloc(Math.min(tailLengthBytes, sizeBytes));
-  const readBytes = await file.read(tail, sizeBytes - tail.length);
-  if (readBytes < tail.length) throw deltaCorrupt("trailer", "the file ends within it");
-  const trailer = decodeTrailer(tail, sizeBytes);
-  const lengthBytes = indexLengthBytes(trailer.entryCount);
-  const tailStart = tail.length - trailerLengthBytes - lengthBytes;
-  const indexBytes: Buffer = Buffer.alloc(lengthBytes);
-  if (tailStart >= 0) tail.copy(indexBytes, 0, tailStart, tailStart + lengthBytes);
-  else if ((await file.read(indexBytes, trailer.indexPositionBytes)) < lengthBytes) {
-    throw deltaCorrupt("index", "the file ends within it");
-  }
-  const index = DeltaIndex.over(indexBytes);
-  if (!sameBytes(contentRootOf(trailer.headerHash, index.logicalTable), trailer.contentRoot)) {
-    throw deltaCorrupt("index", "it does not have the content root in the trailer");
-  }
-  if (!sameBytes(sha256(index.placementTable), trailer.placementHash)) {
-    throw deltaCorrupt("index", "its placement table does not have the hash in the trailer");
-  }
-  return { trailer, index };
-}
-
-function checkAgreement(prologue: DeltaPrologue, headerBytes: Buffer, trailer: DeltaTrailer): void {
-  if (!sameBytes(sha256(headerBytes), prologue.headerHash)) {
-    throw deltaCorrupt("header", "it does not have the hash in the prologue");
-  }
-  const agrees =
-    sameBytes(prologue.headerHash, trailer.headerHash) &&
-    prologue.headerLengthBytes === trailer.headerLengthBytes;
-  if (!agrees) throw deltaCorrupt("trailer", "it belongs to another header");
 }
 
 async function readExactly(file: StoredFile, into: Uint8Array, positionBytes: number) {

@@ -1,5 +1,12 @@
 import { promisify } from "node:util";
-import { constants, crc32, zstdCompress, zstdCompressSync, zstdDecompress } from "node:zlib";
+import {
+  constants,
+  crc32,
+  zstdCompress,
+  zstdCompressSync,
+  zstdDecompress,
+  zstdDecompressSync,
+} from "node:zlib";
 import { viewOf } from "./bytes.ts";
 import { deltaCorrupt } from "./delta-corrupt.ts";
 import { payloadCrcLengthBytes } from "./delta-limits.ts";
@@ -43,7 +50,7 @@ export async function encodeZstdPayload(
 /** The `lengthBytes` bytes of a zstd payload; DELTA_CORRUPT when it is damaged or holds more or less. */
 export async function decodeZstdPayload(
   payload: Uint8Array,
-  lengthBytes: number,
+  { lengthBytes, usesThreads }: { readonly lengthBytes: number; readonly usesThreads: boolean },
 ): Promise<Uint8Array> {
   const frameLengthBytes = payload.length - payloadCrcLengthBytes;
   if (frameLengthBytes < 0) throw deltaCorrupt("chunk", "the compressed payload is too short");
@@ -52,12 +59,13 @@ export async function decodeZstdPayload(
   if (viewOf(payload).getUint32(frameLengthBytes, true) !== crc32(frame)) {
     throw deltaCorrupt("chunk", "the compressed payload's checksum does not match");
   }
+  const bounds = {
+    maxOutputLength: lengthBytes,
+    params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
+  };
   let data: Uint8Array;
   try {
-    data = await decompress(frame, {
-      maxOutputLength: lengthBytes,
-      params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
-    });
+    data = usesThreads ? await decompress(frame, bounds) : zstdDecompressSync(frame, bounds);
   } catch (error) {
     throw deltaCorrupt("chunk", "the payload does not decompress", {}, { cause: error });
   }

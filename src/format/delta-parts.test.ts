@@ -204,10 +204,13 @@ describe("zstd payload", () => {
       Buffer.concat([zstdCompressSync(new Uint8Array(512)), Buffer.alloc(4)]),
     ],
   ])("that %s is corrupt", async (_, payload) => {
-    await expect(decodeZstdPayload(payload, 512)).rejects.toMatchObject({
-      code: "DELTA_CORRUPT",
-      details: { where: "chunk" },
-    });
+    for (const usesThreads of [true, false]) {
+      const decoding = decodeZstdPayload(payload, { lengthBytes: 512, usesThreads });
+      await expect(decoding).rejects.toMatchObject({
+        code: "DELTA_CORRUPT",
+        details: { where: "chunk" },
+      });
+    }
   });
 });
 
