@@ -4,6 +4,7 @@ import type { Journal } from "../core/journal.ts";
 import type { Source } from "../core/source.ts";
 import { decideStanding, type GroupStanding, syncCauses } from "./standing.ts";
 
+/** What an attach found out. */
 export interface Attachment {
   readonly standing: GroupStanding;
   /** What the source found of an earlier life of ours and removed, one sentence each. */

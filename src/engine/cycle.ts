@@ -18,6 +18,7 @@ export interface CycleGroup {
   readonly generation: Generation;
 }
 
+/** What one cycle takes; `standing` comes from `attach`, `syncGroup` or the cycle before. */
 export interface CycleOptions {
   readonly source: Source;
   readonly journal: Journal;
@@ -29,6 +30,7 @@ export interface CycleOptions {
   readonly onPhase?: PhaseHook;
 }
 
+/** A sealed point, and where the next cycle starts from. */
 export interface CycleOutcome {
   readonly report: CycleReport;
   readonly standing: GroupStanding;

@@ -24,6 +24,7 @@ export interface MemoryVault {
   readonly stored: { disk: DiskIdentity; offsetBytes: number; lengthBytes: number }[];
 }
 
+/** An empty vault. */
 export function memoryVault(): MemoryVault {
   return { points: [], contents: new Map(), staged: new Map(), stored: [] };
 }

@@ -18,6 +18,7 @@ export const cyclePhases = [
   "end",
 ] as const;
 
+/** A step of a cycle. */
 export type CyclePhase = (typeof cyclePhases)[number];
 
 /** The steps of a sync of one disk, heard the same way. */
@@ -30,6 +31,7 @@ export const syncPhases = [
   "sync-end",
 ] as const;
 
+/** A step of a sync. */
 export type SyncPhase = (typeof syncPhases)[number];
 
 /** Called before a step; what it rejects with fails the step. For tests. */

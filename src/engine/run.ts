@@ -26,6 +26,7 @@ import { syncGroup } from "./sync.ts";
 //
 //   from everywhere: enough points, or the signal ─▶ stopping ─▶ stopped; any other fault ─▶ stopped, and it is thrown
 
+/** What a run takes; bounds and intervals are positive. */
 export interface RunOptions {
   readonly source: Source;
   readonly journal: Journal;
@@ -49,6 +50,7 @@ export interface RunOptions {
   readonly onPhase?: PhaseHook;
 }
 
+/** How a run that was not ended by a fault ended. */
 export interface RunSummary {
   readonly points: number;
   readonly endedBy: "cycles" | "signal";

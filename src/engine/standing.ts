@@ -30,6 +30,7 @@ export interface SyncingDisk {
   readonly cause: string;
 }
 
+/** How one disk goes on. */
 export type DiskStanding = TrackedDisk | SyncingDisk;
 
 /** How a group stands between cycles: from where each disk's changes count. */
@@ -42,6 +43,7 @@ export interface GroupStanding {
   readonly notes: readonly string[];
 }
 
+/** What vault and source know. */
 export interface StandingInput {
   readonly head: Point | null;
   readonly staged: readonly StagedStatus[];
@@ -53,6 +55,7 @@ export interface StandingInput {
   readonly causes: ReadonlyMap<DiskName, string>;
 }
 
+/** How the group goes on, and what nobody needs any more. */
 export interface StandingDecision {
   readonly standing: GroupStanding;
   /** Parts of syncs that nothing continues. */

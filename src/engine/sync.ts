@@ -28,6 +28,7 @@ const checkpointEveryBytes = 256 * MIB;
 const checkpointEveryMs = 5_000;
 const progressEveryMs = 250;
 
+/** What a sync takes. */
 export interface SyncOptions {
   readonly source: Source;
   readonly journal: Journal;
