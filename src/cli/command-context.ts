@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { Prng } from "../base/prng.ts";
+import type { VaultLocks } from "../journal/vault-locks.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** What every verb works with. */
@@ -9,6 +10,7 @@ export interface CommandContext {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly prng: Prng;
+  readonly locks: VaultLocks;
   /** Aborts with a fault ABORTED when a person interrupts the command. */
   readonly signal: AbortSignal;
   /** Says stacks and causes on stderr (AFTERIMAGE_TRACE). */

@@ -84,6 +84,22 @@ const disk = z
     "a disk needs one of `node`, `device`, `drive`, `image`",
   );
 
+const boot = z
+  .strictObject({
+    machineType: z
+      .string()
+      .max(63)
+      .exactOptional()
+      .describe("QEMU machine type, for example `q35`."),
+    cpuCount: z.int().min(1).max(288).exactOptional().describe("Processors."),
+    memoryBytes: sizeBytes({ min: 64 * MIB, max: 16 * TIB })
+      .exactOptional()
+      .describe("Memory."),
+  })
+  .describe(
+    "How the machine is started from a point, where that differs from what QEMU tells of it.",
+  );
+
 const machine = z.strictObject({
   name: machineName.describe(`The machine's name within its group: ${names}.`),
   qmp: path
@@ -96,6 +112,7 @@ const machine = z.strictObject({
     .min(1)
     .max(machineDisksMax)
     .describe("The disks to replicate; others of the machine are left alone."),
+  boot: boot.optional(),
 });
 
 const group = z.strictObject({

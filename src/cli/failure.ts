@@ -1,5 +1,6 @@
-import { type Fault, faultWithin } from "../base/fault.ts";
+import type { Fault } from "../base/fault.ts";
 import { faultTable } from "../base/fault-table.ts";
+import { faultOf } from "../engine/fault-of.ts";
 
 /** How a command that failed ends. */
 export interface Failure {
@@ -20,7 +21,7 @@ export interface Failure {
 
 /** What to say about an error. An error that is no fault is a bug of ours and says so. */
 export function failureOf(error: unknown): Failure {
-  const fault = faultWithin(error);
+  const fault = faultOf(error);
   if (fault === null) return bug(error);
   const { code, nextStep, retry, details } = fault;
   // A message is a sentence or a fragment; the line is built of both.

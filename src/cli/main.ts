@@ -1,0 +1,34 @@
+import type { Command } from "commander";
+import type { CommandContext } from "./command-context.ts";
+import { exportVerb } from "./export.ts";
+import { mountVerb } from "./mount.ts";
+import { pointsVerb } from "./points.ts";
+import { buildProgram, runCommandLine } from "./program.ts";
+import { type Replicate, runVerb } from "./run.ts";
+import { statusVerb } from "./status.ts";
+import { vaultVerb } from "./vault-init.ts";
+
+/** The command line with all its verbs; what replicates is handed in, because it lives above. */
+export function afterimageProgram(
+  context: CommandContext,
+  options: { readonly replicate: Replicate; readonly version: string },
+): Command {
+  const verbs = [
+    vaultVerb,
+    runVerb(options.replicate),
+    statusVerb,
+    pointsVerb,
+    mountVerb,
+    exportVerb,
+  ];
+  return buildProgram(context, verbs, options.version);
+}
+
+/** Runs one command line and returns its exit code. */
+export async function runAfterimage(
+  words: readonly string[],
+  context: CommandContext,
+  options: { readonly replicate: Replicate; readonly version: string },
+): Promise<0 | 1 | 2> {
+  return runCommandLine(afterimageProgram(context, options), words, context);
+}

@@ -1,0 +1,94 @@
+import { Option } from "commander";
+import { stringify } from "yaml";
+import type { Fault } from "../base/fault.ts";
+import type { GroupName } from "../core/ids.ts";
+import { absolutePath, wholeNumber } from "./arguments.ts";
+import { type CommandContext, type CommonOptions, printResult } from "./command-context.ts";
+import { readConfig } from "./config.ts";
+import type { Config } from "./config-schema.ts";
+import { type Verb, verbCommand } from "./program.ts";
+
+/** What `afterimage run` asks of whoever puts the parts together. */
+export interface ReplicationRequest {
+  readonly config: Config;
+  /** Ends after so many sealed points of each group; null runs until interrupted. */
+  readonly cycles: number | null;
+  readonly log: "text" | "json";
+}
+
+/** How each group ended. */
+export interface ReplicationSummary {
+  readonly groups: readonly {
+    readonly name: GroupName;
+    readonly points: number;
+    readonly endedBy: "cycles" | "signal" | "fault";
+    readonly fault: Fault | null;
+  }[];
+}
+
+/** Replicates all groups of a configuration until done or interrupted. */
+export type Replicate = (
+  context: CommandContext,
+  request: ReplicationRequest,
+) => Promise<ReplicationSummary>;
+
+interface RunOptions extends CommonOptions {
+  readonly once?: boolean;
+  readonly cycles?: number;
+  readonly printConfig?: boolean;
+  readonly log: "text" | "json";
+}
+
+/** `afterimage run CONFIG` */
+export function runVerb(replicate: Replicate): Verb {
+  return (context) =>
+    verbCommand(
+      "run",
+      "replicate what a configuration names, a point each interval, until interrupted",
+      "afterimage run /etc/afterimage.yaml --log json",
+    )
+      .argument("<config>", "the configuration, a YAML file (docs/operating/config.md)")
+      .option("--once", "end after one point of each group (after the initial sync, if it is due)")
+      .option(
+        "--cycles <n>",
+        "end after so many points of each group",
+        wholeNumber(1, 1_000_000_000),
+      )
+      .option("--print-config", "show the effective configuration and do nothing else")
+      .addOption(
+        new Option("--log <format>", "format of the log on stderr")
+          .choices(["text", "json"])
+          .default("text"),
+      )
+      .addHelpText(
+        "after",
+        "\nSIGINT and SIGTERM end it cleanly: a cycle under way is given up, nothing sealed is lost. A second one ends it at once.",
+      )
+      .action((config: string, options: RunOptions) =>
+        runReplication(context, { config, replicate }, options),
+      );
+}
+
+async function runReplication(
+  context: CommandContext,
+  given: { config: string; replicate: Replicate },
+  options: RunOptions,
+): Promise<void> {
+  const config = await readConfig(context.files, absolutePath(given.config));
+  if (options.printConfig === true) {
+    printResult(context, options, { json: config, text: stringify(config).trimEnd() });
+    return;
+  }
+  const cycles = options.once === true ? 1 : (options.cycles ?? null);
+  const { groups } = await given.replicate(context, { config, cycles, log: options.log });
+  const json = {
+    groups: groups.map(({ fault, ...group }) => ({
+      ...group,
+      fault: fault === null ? null : { code: fault.code, message: fault.message },
+    })),
+  };
+  const text = groups.map(({ name, points }) => `${name}: ${points} points sealed.`).join("\n");
+  printResult(context, options, { json, text });
+  const failed = groups.find((group) => group.fault !== null);
+  if (failed?.fault) throw failed.fault;
+}

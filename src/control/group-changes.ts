@@ -1,0 +1,46 @@
+import type { PointId } from "../core/ids.ts";
+import type { Point } from "../core/point.ts";
+import type { DirectoryJournal } from "../journal/directory-journal.ts";
+import type { ControlRequest } from "./requests.ts";
+import type { ReportProgress } from "./server.ts";
+
+/** A request that changes a group's history. */
+export type ChangeRequest = Exclude<ControlRequest, { readonly verb: "state" }>;
+
+/** How a change is watched and stopped. */
+export interface ChangeOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress?: ReportProgress;
+}
+
+/** Changes a group's history. The caller holds the vault's writer lock and lets one change run at a time. */
+export async function performChange(
+  journal: DirectoryJournal,
+  request: ChangeRequest,
+  options: ChangeOptions,
+): Promise<unknown> {
+  switch (request.verb) {
+    case "record-verified":
+      return recordVerified(journal, request.points, options);
+    default:
+      return null;
+  }
+}
+
+/** Points that were retired while they were being hashed are left out. */
+async function recordVerified(
+  journal: DirectoryJournal,
+  ids: readonly PointId[],
+  { signal }: ChangeOptions,
+): Promise<{ readonly recorded: number }> {
+  const open = new Map<PointId, Point>(journal.points().map((point) => [point.id, point]));
+  let recorded = 0;
+  for (const id of ids) {
+    const point = open.get(id);
+    if (point === undefined) continue;
+    signal.throwIfAborted();
+    await journal.recordVerified(point);
+    recorded += 1;
+  }
+  return { recorded };
+}

@@ -1,0 +1,129 @@
+import type { CommandContext } from "../cli/command-context.ts";
+import type { Config, ConfigGroup } from "../cli/config-schema.ts";
+import type { Replicate, ReplicationRequest, ReplicationSummary } from "../cli/run.ts";
+import { type ControlServer, serveControl } from "../control/server.ts";
+import type { Source } from "../core/source.ts";
+import { faultOf } from "../engine/fault-of.ts";
+import { runGroup } from "../engine/run.ts";
+import { openVault, type Vault } from "../journal/vault.ts";
+import { controlSocket } from "../journal/vault-layout.ts";
+import { qemuSource } from "../source/qemu/source.ts";
+import { controlHandler } from "./control-handler.ts";
+import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
+import { GroupWriter } from "./group-writer.ts";
+
+/** Faults in a row that a run with an end bears; one without an end bears any number. */
+const boundedRetriesMax = 3;
+
+type GroupSummary = ReplicationSummary["groups"][number];
+
+/**
+ * Puts vault, journals, sources and engine together and runs all groups beside each other. A group that needs a person stops
+ * and says so; the others go on.
+ */
+export const replicate: Replicate = async (context, request) => {
+  const { config } = request;
+  const { files, locks, clock, prng, terminal } = context;
+  const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
+  await using opened = new AsyncDisposableStack();
+  const vault = opened.use(
+    await openVault({ files, locks, clock, prng, directory: config.vault, mode: "write" }),
+  );
+  await files.makeDirectory(config.scratch.directory);
+  const writers: GroupWriter[] = [];
+  for (const group of config.groups) {
+    writers.push(opened.use(await openWriter(context, vault, { config, group })));
+  }
+  for (const writer of writers) {
+    for (const note of writer.notes) log.note("warn", note, { group: writer.name });
+  }
+  const startedAtMs = Math.floor(clock.nowMs());
+  const server: ControlServer = opened.use(
+    await serveControl({
+      path: controlSocket(config.vault),
+      clock,
+      handle: controlHandler(writers, startedAtMs),
+    }),
+  );
+  log.note("info", "Writing to the vault.", { vault: config.vault, socket: server.path });
+  const groups = await Promise.all(writers.map((writer) => runOne(context, request, writer, log)));
+  return { groups };
+};
+
+async function openWriter(
+  context: CommandContext,
+  vault: Vault,
+  { config, group }: { config: Config; group: ConfigGroup },
+): Promise<GroupWriter> {
+  await vault.createGroup(group.name);
+  const journal = await vault.journal(group.name);
+  const { pointsMax, ageSeconds } = group.retention ?? config.retention;
+  return new GroupWriter({
+    group,
+    journal,
+    clock: context.clock,
+    retention: { pointsMax, ageMaxMs: ageSeconds === null ? null : ageSeconds * 1000 },
+  });
+}
+
+async function runOne(
+  context: CommandContext,
+  request: ReplicationRequest,
+  writer: GroupWriter,
+  log: EventLog,
+): Promise<GroupSummary> {
+  const { clock, prng, signal } = context;
+  const { config, cycles } = request;
+  const { name } = writer;
+  let points = 0;
+  try {
+    await using source = openSource(context, config, writer.group);
+    const { endedBy } = await runGroup({
+      source,
+      journal: writer.journal,
+      group: { name, generation: writer.generation(prng) },
+      intervalSeconds: writer.group.intervalSeconds ?? config.intervalSeconds,
+      cycles,
+      retriesMax: cycles === null ? null : boundedRetriesMax,
+      maintain: (options) => writer.maintain(options),
+      clock,
+      prng,
+      signal,
+      onEvent: (event) => {
+        if (event.type === "cycle") points += 1;
+        writer.follow(event);
+        log.event(event);
+      },
+    });
+    return { name, points, endedBy, fault: null };
+  } catch (error) {
+    const fault = faultOf(error);
+    if (fault === null) throw error;
+    writer.fail(fault);
+    const { code, message: cause, nextStep } = fault;
+    log.note("error", "The group stopped and needs a person.", {
+      group: name,
+      code,
+      cause,
+      nextStep,
+    });
+    return { name, points, endedBy: "fault", fault };
+  }
+}
+
+function openSource(context: CommandContext, config: Config, group: ConfigGroup): Source {
+  const { clock, files } = context;
+  const { directory, capBytes } = config.scratch;
+  return qemuSource({
+    group: group.name,
+    machines: group.machines.map(({ name, qmp, disks, boot }) => ({
+      name,
+      qmpPath: qmp ?? null,
+      disks,
+      boot,
+    })),
+    scratch: { directory, capBytes },
+    clock,
+    files,
+  });
+}
