@@ -93,6 +93,7 @@ class SocketWire implements Wire {
   /** Lets what was sent reach the peer, but does not wait for it without bound. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.failure === null) {
+      this.inlet.discard(this.#closedByUs());
       const bound = new AbortController();
       const closed = once(this.#socket, "close", { signal: bound.signal });
       this.#socket.end();
@@ -101,7 +102,7 @@ class SocketWire implements Wire {
       bound.abort();
       await Promise.allSettled([closed, late]);
     }
-    this.destroy(new Fault("NBD_CLOSED", `${this.#name} was closed by us`));
+    this.destroy(this.#closedByUs());
   }
 
   get #name(): string {
@@ -115,6 +116,10 @@ class SocketWire implements Wire {
       this.destroy(error); // A bug of ours ends this connection, and every caller sees it.
     }
     return this.inlet.isHungry;
+  }
+
+  #closedByUs(): Fault {
+    return new Fault("NBD_CLOSED", `${this.#name} was closed by us`, { address: this.#name });
   }
 
   #closedByPeer(): Fault {

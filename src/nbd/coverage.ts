@@ -23,7 +23,8 @@ export class Coverage {
   /** Whether exactly [0, lengthBytes) is described. */
   isWhole(lengthBytes: number): boolean {
     const first = this.#runs[0];
-    return first !== undefined && first[0] === 0 && first[1] === lengthBytes;
+    const isOne = first !== undefined && this.#runs.length === 1;
+    return isOne && first[0] === 0 && first[1] === lengthBytes;
   }
 
   #firstEndingAfter(startBytes: number): number {

@@ -24,6 +24,7 @@ export class Inlet {
   #reject: ((error: unknown) => void) | null = null;
   #leftover: Uint8Array | null = null;
   #isDelivering = false;
+  #isDiscarding = false;
   #failure: { readonly error: unknown } | null = null;
 
   /** `onHungry` is called when bytes are wanted and none are left over: resume the socket. */
@@ -33,7 +34,7 @@ export class Inlet {
 
   /** Whether the socket should go on reading. */
   get isHungry(): boolean {
-    return this.#target !== null && this.#failure === null;
+    return this.#isDiscarding || (this.#target !== null && this.#failure === null);
   }
 
   /** Whether a part that was expected has begun to arrive and is not complete. */
@@ -81,6 +82,7 @@ export class Inlet {
 
   /** The read into `buffer`, which was lent, brought `lengthBytes`. */
   landed(lengthBytes: number, buffer: Uint8Array): void {
+    if (this.#failure !== null) return; // Nobody will ask for it.
     if (buffer === this.#spare) {
       this.push(this.#spare.subarray(0, lengthBytes));
       return;
@@ -92,7 +94,7 @@ export class Inlet {
 
   /** Takes a chunk; what is not expected yet waits. */
   push(chunk: Uint8Array): void {
-    if (this.#failure !== null) return; // Nobody will ask for it.
+    if (this.#failure !== null) return;
     this.#leftover =
       this.#leftover === null ? chunk : new Uint8Array(Buffer.concat([this.#leftover, chunk]));
     this.#deliver();
@@ -106,6 +108,13 @@ export class Inlet {
     this.#then = null;
     this.#reject?.(error);
     this.#reject = null;
+  }
+
+  /** Ends it like `fail`, and swallows what still comes, so that the other side's end is seen. */
+  discard(error: unknown): void {
+    this.fail(error);
+    this.#isDiscarding = true;
+    this.#onHungry();
   }
 
   #deliver(): void {

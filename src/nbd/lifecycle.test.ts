@@ -154,6 +154,7 @@ describe("a server that offers little", () => {
         peer.send(Buffer.from("0000000000002000", "hex"), Buffer.from("0003", "hex"), padding);
         const { cookie } = await peer.request();
         peer.simple(cookie, 0, Buffer.of(42));
+        await peer.untilEnd();
       });
       await using client = await connectNbd({ address: server.address, exportName: "disk" });
       assert.equal(client.sizeBytes, 8192);

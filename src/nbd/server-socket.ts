@@ -69,7 +69,7 @@ export class ServerSocket {
     this.#isFinishing = true;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended.addEventListener("abort", () => resolve(), { once: true });
-    this.#socket.resume(); // So that the client's own end is seen.
+    this.inlet.discard(lost(null));
     this.#socket.end(() => this.destroy(lost(null)));
     await promise;
   }
