@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: "real",
-          include: ["src/**/*.real.test.ts", "test/**/*.real.test.ts"],
+          include: ["src/**/*.real.test.ts", "sim/**/*.real.test.ts", "test/**/*.real.test.ts"],
           testTimeout: 180_000,
           hookTimeout: 180_000,
           maxWorkers: 2,

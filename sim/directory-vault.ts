@@ -25,11 +25,8 @@ export function directoryVaultUnderTest(medium: Medium): VaultUnderTest {
 async function openIn(room: VaultRoom, locks: OpenVaultOptions["locks"]): Promise<OpenVault> {
   const { files, clock, prng, group } = room;
   await using opening = new AsyncDisposableStack();
-  const options: OpenVaultOptions = {
-    ...{ files, directory, locks, clock, prng },
-    mode: "write",
-    codec: "raw",
-  };
+  const codec = room.swarm.vault.codec;
+  const options = { files, directory, locks, clock, prng, codec, mode: "write" } as const;
   const vault = opening.use(await openOrMake(options));
   await vault.createGroup(group);
   const journal = opening.use(await vault.journal(group));

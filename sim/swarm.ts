@@ -44,6 +44,7 @@ export interface Swarm {
   };
   readonly clockJumpRate: number;
   readonly vault: {
+    readonly codec: "raw" | "zstd";
     /** Chance per cycle that points are thinned, retired, the base moved, or all files scrubbed. */
     readonly upkeepRate: number;
     readonly pointsMax: number;
@@ -91,6 +92,7 @@ export function drawSwarm(prng: Prng): Swarm {
     },
     clockJumpRate: rate(0.001),
     vault: {
+      codec: pick(prng, ["raw", "zstd"]),
       upkeepRate: rate(0.6),
       pointsMax: between(prng, 2, 8),
       viewRate: rate(0.3),
@@ -98,9 +100,9 @@ export function drawSwarm(prng: Prng): Swarm {
   };
 }
 
-/** A disk's size: a few blocks, often with a short last one. */
+/** A disk's size: a few blocks, or more than a window of them, often with a short last one. */
 export function drawSizeBytes(prng: Prng): number {
-  const blocks = between(prng, 2, 20);
+  const blocks = happens(prng, 0.75) ? between(prng, 2, 8) : between(prng, 12, 20);
   const tail = happens(prng, 0.4) ? between(prng, 1, 127) * sectorSizeBytes : 0;
   return blocks * blockSizeBytes + tail;
 }

@@ -125,6 +125,8 @@ class World {
     const sealed = await this.#liveOnce(calmCycles);
     if (this.#oracle.isDamaged) return;
     if (sealed < calmCycles) throw new BrokenPromise("no fresh points though all is calm");
+    // A sync that was given up may have left a bitmap until the next start.
+    await this.#liveOnce(1);
     this.#checkNothingIsLeft();
   }
 
