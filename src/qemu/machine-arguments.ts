@@ -5,8 +5,8 @@ import type { MachineDefinition, MachineDefinitionDisk } from "./machine-definit
 /** What carries a machine: "kvm" needs /dev/kvm and a processor it agrees with, "tcg" works everywhere and is slow. */
 export type Accelerator = "kvm" | "tcg";
 
-/** A tree of block nodes as QMP's `blockdev-add` takes it; `node-name` is set by who starts the machine. */
-export type BlockNode = Readonly<Record<string, unknown>>;
+/** A tree of block nodes as QMP's `blockdev-add` takes it; without a `node-name` it gets the disk's name. */
+export type BlockNode = Readonly<Record<string, unknown>> & { readonly "node-name"?: string };
 
 /** A node over a local qcow2 or raw image; what the guest discards is given back to the file system. */
 export function imageNode(path: string, format: "qcow2" | "raw"): BlockNode {
@@ -17,34 +17,32 @@ export function imageNode(path: string, format: "qcow2" | "raw"): BlockNode {
   };
 }
 
+/** Where an NBD export is, as QEMU's `nbd` driver takes it. */
+export interface NbdPlace {
+  readonly server:
+    | { readonly type: "unix"; readonly path: string }
+    | { readonly type: "inet"; readonly host: string; readonly port: string };
+  readonly export: string;
+}
+
 /** A throw-away layer (an empty qcow2 of the disk's size) over an NBD export that is only read. */
-export function overlayNode(
-  overlayPath: string,
-  backing: { readonly socketPath: string; readonly exportName: string },
-): BlockNode {
+export function overlayNode(overlayPath: string, backing: NbdPlace): BlockNode {
   return {
     driver: "qcow2",
     discard: "unmap",
     // What a throw-away layer holds need not survive anything.
     cache: { "no-flush": true },
     file: { driver: "file", filename: overlayPath, discard: "unmap" },
-    backing: {
-      driver: "raw",
-      "read-only": true,
-      file: {
-        driver: "nbd",
-        server: { type: "unix", path: backing.socketPath },
-        export: backing.exportName,
-      },
-    },
+    backing: { driver: "nbd", "read-only": true, ...backing },
   };
 }
 
 /** The command line of a machine without any network; its first serial line is on QEMU's own stdin and stdout. */
 export function machineArguments(options: {
-  readonly name: string;
+  /** What QEMU calls itself in the host's process list. */
+  readonly title: string;
   readonly definition: MachineDefinition;
-  /** By the disk's name in the definition, which also becomes its node name. */
+  /** By the disk's name in the definition. */
   readonly nodes: ReadonlyMap<string, BlockNode>;
   readonly qmpPath: string;
   readonly controlPath: string;
@@ -53,7 +51,7 @@ export function machineArguments(options: {
   const { definition } = options;
   return [
     ...["-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-no-reboot"],
-    ...["-name", escapeComma(options.name)],
+    ...["-name", escapeComma(options.title)],
     ...["-machine", `${definition.machineType},accel=${options.accelerator}`, "-cpu", "max"],
     ...["-smp", String(definition.cpuCount)],
     ...["-m", `${Math.ceil(definition.memoryBytes / MIB)}M`],
@@ -67,10 +65,11 @@ export function machineArguments(options: {
 
 function diskArguments(disk: MachineDefinitionDisk, node: BlockNode | undefined) {
   assert(node !== undefined, `no node for the disk ${disk.name}`);
-  const device = [`virtio-blk-pci,drive=${disk.name},id=disk-${disk.name}`];
+  const nodeName = node["node-name"] ?? disk.name;
+  const device = [`virtio-blk-pci,drive=${nodeName},id=disk-${disk.name}`];
   if (disk.serial !== null) device.push(`serial=${disk.serial}`);
   if (disk.bootIndex !== null) device.push(`bootindex=${disk.bootIndex}`);
-  const tree = JSON.stringify({ ...node, "node-name": disk.name });
+  const tree = JSON.stringify({ ...node, "node-name": nodeName });
   return ["-blockdev", tree, "-device", device.join(",")];
 }
 

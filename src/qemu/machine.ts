@@ -42,9 +42,12 @@ export interface Machine extends AsyncDisposable {
 }
 
 export interface MachineOptions {
+  /** For messages and for the names of sockets. */
   readonly name: string;
+  /** What QEMU calls itself in the host's process list; `name` when not given. */
+  readonly title?: string;
   readonly definition: MachineDefinition;
-  /** By the disk's name in the definition, which also becomes its node name. */
+  /** By the disk's name in the definition; that is also the node name where the tree gives none. */
   readonly nodes: ReadonlyMap<string, BlockNode>;
   /** A directory of the caller's for sockets; its path must be short (a unix socket's has at most 107 characters). */
   readonly directory: string;
@@ -67,7 +70,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
   const program = ["--pdeathsig", "KILL", "qemu-system-x86_64"];
   const child = spawn(
     "setpriv",
-    [...program, ...machineArguments({ ...options, qmpPath, controlPath })],
+    [...program, ...machineArguments({ title: name, ...options, qmpPath, controlPath })],
     {
       stdio: ["pipe", "pipe", "pipe"],
     },
