@@ -67,7 +67,7 @@ function findNode(
     nodes.find((node) => node.name === name) ?? null;
   if (disk.node !== undefined) return named(disk.node);
   if (disk.device !== undefined) {
-    return named(drives.find((drive) => drive.device === disk.device)?.node);
+    return named(drives.find((drive) => isDevice(drive.device, disk.device ?? ""))?.node);
   }
   if (disk.drive !== undefined) {
     return named(drives.find((drive) => drive.drive === disk.drive)?.node);
@@ -79,6 +79,12 @@ function findNode(
     showing[0] ??
     null
   );
+}
+
+/** A device goes by its id or its path; a virtio disk's drive is on a part of it. */
+function isDevice(found: string, wanted: string): boolean {
+  const path = wanted.startsWith("/") ? wanted : `/machine/peripheral/${wanted}`;
+  return [wanted, path, `${path}/virtio-backend`].includes(found);
 }
 
 function describe(disk: QemuDiskSettings): string {

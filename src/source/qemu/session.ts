@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { Fault, isFault } from "../../base/fault.ts";
 import type { DiskName, GroupName } from "../../core/ids.ts";
@@ -116,16 +117,18 @@ export class Session {
     this.#isServing = true;
   }
 
-  /** Stops the NBD server that `serve` started, unless QEMU has gone or another tool has come to use it. */
+  /**
+   * Stops the NBD server that `serve` started and removes its socket, unless another tool has come to use it: stopping it would
+   * end every export on it.
+   */
   async stopServing(): Promise<void> {
     if (!this.#isServing || this.qmp.closed.aborted) return;
-    this.#isServing = false;
     try {
-      // Stopping the server would end every export on it.
       const exports = parseIds(await this.run(commands.queryExports()));
-      if (exports.every((id) => id.startsWith(ownPrefix(this.#group)))) {
-        await this.run(commands.stopNbdServer());
-      }
+      if (!exports.every((id) => id.startsWith(ownPrefix(this.#group)))) return;
+      await this.run(commands.stopNbdServer());
+      this.#isServing = false;
+      await rm(this.nbdPath, { force: true });
     } catch (error) {
       if (!isFault(error, "QMP_CLOSED", "QMP_REFUSED")) throw error;
     }

@@ -1,4 +1,3 @@
-import { rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import { Fault, isFault } from "../../base/fault.ts";
@@ -83,7 +82,6 @@ export class Sessions implements AsyncDisposable {
     for (const session of this.live) {
       await session.stopServing();
       await session.qmp[Symbol.asyncDispose]();
-      await rm(session.nbdPath, { force: true });
     }
     this.#live.clear();
     const offline = await Promise.allSettled(this.#offline.values());

@@ -222,7 +222,7 @@ async function startRelay(path: string, innerPath: string) {
   };
 }
 
-async function connectPatiently(path: string, child: ChildProcess): Promise<Qmp> {
+export async function connectPatiently(path: string, child: ChildProcess): Promise<Qmp> {
   for (;;) {
     try {
       return await connectQmp({ path });
