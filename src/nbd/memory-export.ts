@@ -27,6 +27,7 @@ export function memoryExport(
 }
 
 const scanBlockBytes = 4096;
+const zeroBlock = Buffer.alloc(scanBlockBytes);
 
 function scan(bytes: Uint8Array, offsetBytes: number, lengthBytes: number): readonly Extent[] {
   const extents: { offsetBytes: number; lengthBytes: number; state: Extent["state"] }[] = [];
@@ -34,7 +35,8 @@ function scan(bytes: Uint8Array, offsetBytes: number, lengthBytes: number): read
   for (let at = offsetBytes; at < endBytes; ) {
     // Cut at blocks of the disk, not of the request: every question gets the same answer for a byte.
     const cut = Math.min(endBytes, at - (at % scanBlockBytes) + scanBlockBytes);
-    const state = bytes.subarray(at, cut).some((byte) => byte !== 0) ? "data" : "zero";
+    const isZero = zeroBlock.subarray(0, cut - at).equals(bytes.subarray(at, cut));
+    const state = isZero ? "zero" : "data";
     const last = extents.at(-1);
     if (last?.state === state) last.lengthBytes += cut - at;
     else extents.push({ offsetBytes: at, lengthBytes: cut - at, state });
