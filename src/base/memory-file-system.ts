@@ -5,6 +5,7 @@ import type { FileSystem, StoredFile, StoredFileStatus } from "./file-system.ts"
 import { SparseBytes } from "./sparse-bytes.ts";
 import { GIB } from "./units.ts";
 
+/** How a file system in memory is made; all parts may be left out. */
 export interface MemoryFileSystemOptions {
   /** Beyond this many allocated bytes writes reject with STORAGE_FULL; unlimited when not given. */
   readonly capacityBytes?: number;

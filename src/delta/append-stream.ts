@@ -6,9 +6,14 @@ const stagingSizeBytes = 2 * MIB;
 /** Staging buffers of one stream: all but one may be on their way to the file. */
 const stagingBuffersMax = 4;
 
+/** Bytes on their way to the file: they may be reused when `written` resolves, and it rejects when any write has failed. */
+export interface Written {
+  readonly written: Promise<void>;
+}
+
 /**
- * Appends to a file through a few fixed buffers: what is appended is copied at once and written behind the caller's back.
- * One `append` at a time. The first failed write fails every later call.
+ * Appends to a file through a few fixed buffers: what is appended is copied at once and written behind the caller's back;
+ * large parts may go without a copy. One call at a time. The first failed write fails every later call.
  */
 export class AppendStream {
   readonly #file: StoredFile;
@@ -39,6 +44,15 @@ export class AppendStream {
       start += lengthBytes;
       if (this.#filledBytes === stagingSizeBytes) this.#writeBehind(current);
     }
+  }
+
+  /** Appends without copying: what was gathered so far and then `bytes` go their way at once, behind everything before. */
+  appendInPlace(bytes: Uint8Array): Written {
+    this.#throwFailure();
+    if (this.#current !== null) this.#writeBehind(this.#current);
+    const writing = this.#underWayUntil(this.#write(bytes, this.#writtenBytes));
+    this.#writtenBytes += bytes.length;
+    return { written: writing.then(() => this.#throwFailure()) };
   }
 
   /** Everything appended has been written (not synced) when it resolves. */
@@ -74,11 +88,13 @@ export class AppendStream {
     this.#writtenBytes += this.#filledBytes;
     this.#filledBytes = 0;
     this.#current = null;
-    const settled: Promise<void> = writing.finally(() => {
-      this.#underWay.delete(settled);
-      this.#free.push(buffer);
-    });
+    void this.#underWayUntil(writing.then(() => void this.#free.push(buffer)));
+  }
+
+  #underWayUntil(writing: Promise<void>): Promise<void> {
+    const settled: Promise<void> = writing.then(() => void this.#underWay.delete(settled));
     this.#underWay.add(settled);
+    return settled;
   }
 
   /** Never rejects: a failure waits for the next call of the owner. */

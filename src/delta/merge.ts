@@ -12,6 +12,7 @@ import { createDelta, type DeltaWriter, type FinishedDelta } from "./writer.ts";
 /** Runs being read or written at once: each holds a chunk or two. */
 const runsInFlightMax = 4;
 
+/** What is merged, and into what. */
 export interface MergeDeltasOptions {
   readonly files: FileSystem;
   /** Of the merged delta; must not exist, and is removed again unless the merge resolves. */

@@ -13,6 +13,7 @@ import { checkIndex } from "../format/delta-index-check.ts";
 import { hashLengthBytes, prologueLengthBytes } from "../format/delta-limits.ts";
 import { checkAgreement, readBack, readFront } from "./read-parts.ts";
 
+/** Which delta is opened. */
 export interface OpenDeltaOptions {
   readonly files: FileSystem;
   readonly path: string;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
+import { KIB } from "../base/units.ts";
 import type { HashHex } from "../core/ids.ts";
 import type { PointHeader } from "../core/point.ts";
 import { hexOf, sha256 } from "../format/bytes.ts";
@@ -9,10 +10,14 @@ import { DeltaIndexBuilder } from "../format/delta-index-builder.ts";
 import { chunkSpanBytes, sectorSizeBytes, trailerLengthBytes } from "../format/delta-limits.ts";
 import { encodePrologue } from "../format/delta-prologue.ts";
 import { contentRootOf, encodeTrailer, indexLengthBytes } from "../format/delta-trailer.ts";
-import { AppendStream } from "./append-stream.ts";
+import { AppendStream, type Written } from "./append-stream.ts";
 import { type PieceHasher, pieceHasher } from "./piece-hasher.ts";
 import type { DeltaReader } from "./reader.ts";
 
+/** From here on a copy costs more than a write of its own. */
+const inPlaceMinBytes = 512 * KIB;
+
+/** What a new delta is made of. */
 export interface CreateDeltaOptions {
   readonly files: FileSystem;
   /** Must not exist. */
@@ -98,7 +103,7 @@ export class DeltaWriter implements AsyncDisposable {
       const compressed =
         this.#options.codec === "zstd" ? await encodeZstdPayload(data, this.#hosting) : null;
       await myTurn;
-      await this.#store({ disk, offsetBytes, lengthBytes: data.length }, list, {
+      return await this.#store({ disk, offsetBytes, lengthBytes: data.length }, list, {
         codec: compressed === null ? "raw" : "zstd",
         payload: compressed ?? data,
       });
@@ -112,6 +117,7 @@ export class DeltaWriter implements AsyncDisposable {
       await myTurn;
       this.#index.addZero(disk, offsetBytes, lengthBytes);
       this.#zeroBytes += lengthBytes;
+      return null;
     });
   }
 
@@ -129,7 +135,7 @@ export class DeltaWriter implements AsyncDisposable {
       const stored = await reader.readStored(entry);
       const canKeep = stored.codec === "raw" || this.#options.codec === stored.codec;
       await myTurn;
-      await this.#store({ disk, offsetBytes, lengthBytes }, stored.list, {
+      return await this.#store({ disk, offsetBytes, lengthBytes }, stored.list, {
         codec: canKeep ? stored.codec : "raw",
         payload: canKeep ? stored.payload : stored.data,
       });
@@ -190,7 +196,7 @@ export class DeltaWriter implements AsyncDisposable {
     extent: { disk: number; offsetBytes: number; lengthBytes: number },
     list: Uint8Array,
     { codec, payload }: { codec: Codec; payload: Uint8Array },
-  ): Promise<void> {
+  ): Promise<Written | null> {
     this.#throwIfDone();
     this.#index.addChunk({
       ...extent,
@@ -201,18 +207,25 @@ export class DeltaWriter implements AsyncDisposable {
     });
     this.#dataBytes += extent.lengthBytes;
     await this.#stream.append(list);
+    if (payload.length >= inPlaceMinBytes) return this.#stream.appendInPlace(payload);
     await this.#stream.append(payload);
+    return null;
   }
 
-  /** Runs `work`; what follows `await myTurn` in it runs after the calls before it have ended. */
-  async #inTurn(work: (myTurn: Promise<void>) => Promise<void>): Promise<void> {
+  /**
+   * Runs `work`; what follows `await myTurn` in it runs after the same part of the calls before it. What it returns is still
+   * being written while the next one has its turn.
+   */
+  async #inTurn(work: (myTurn: Promise<void>) => Promise<Written | null>): Promise<void> {
     assert(this.#state === "writing", "the delta is finished or disposed");
     const before = this.#lastTurn;
     const ended = Promise.withResolvers<void>();
     this.#lastTurn = ended.promise;
     try {
       this.#throwIfDone();
-      await work(before);
+      const stored = await work(before);
+      ended.resolve();
+      await stored?.written;
     } catch (error) {
       this.#failure ??= { error };
       throw error;

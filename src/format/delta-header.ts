@@ -70,6 +70,7 @@ const machinesSchema = z
   .max(machinesMax)
   .refine((machines) => isUnique(machines.map((at) => at.name)), "one machine stands twice");
 
+/** A header without its machines, as parsed. */
 export type PointFacts = z.infer<typeof pointFactsSchema>;
 type Machine = z.infer<typeof machine>;
 

@@ -7,6 +7,7 @@ import { deltaVersion, headerLengthBytesMax, prologueLengthBytes } from "./delta
 /** 0x89 says "binary"; the line feed is lost by transfers in text mode. */
 export const prologueMagic = Buffer.from("\x89AFTDLT\n", "latin1");
 
+/** What the first bytes of a delta file say. */
 export interface DeltaPrologue {
   /** `raw`: every chunk is raw. `zstd`: a chunk may be either. */
   readonly codec: Codec;

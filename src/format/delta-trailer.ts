@@ -11,10 +11,12 @@ import {
   trailerLengthBytes,
 } from "./delta-limits.ts";
 
+/** The last bytes of every delta file, of any version. */
 export const trailerMagic = Buffer.from("AFTDEND\n", "latin1");
 /** Separates content roots from every other hash of the product. */
 const contentRootDomain = Buffer.from("afterimage delta content v1\n", "latin1");
 
+/** What the last bytes of a delta file say. */
 export interface DeltaTrailer {
   readonly contentRoot: Uint8Array;
   readonly headerHash: Uint8Array;

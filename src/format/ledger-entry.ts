@@ -69,6 +69,7 @@ export const ledgerBodies = {
   "bases-dropped": z.strictObject({ identities: z.array(id).max(disksMax), reason: sentence }),
 } as const;
 
+/** A kind of event. */
 export type LedgerKind = keyof typeof ledgerBodies;
 
 /** What a record says: its kind and the body of that kind. */
