@@ -14,7 +14,7 @@ export function directoryVaultUnderTest(medium: Medium): VaultUnderTest {
   const table = new MemoryLockTable(simFileSystem({ medium, clock: virtualClock() }));
   let process = table.process();
   return {
-    open: (room) => openIn(room, process.locks),
+    open: (room) => openIn(room, room.locks(process.locks)),
     kill: () => {
       process.kill();
       process = table.process();

@@ -73,13 +73,16 @@ export async function live(options: LifeOptions): Promise<number> {
   return points;
 }
 
-function tellEvent(event: EngineEvent, { tell, betweenCycles }: LifeOptions): void {
+function tellEvent(event: EngineEvent, { tell, oracle, betweenCycles }: LifeOptions): void {
   if (event.type === "cycle") betweenCycles();
   if (event.type === "state") tell(`engine: ${event.state}`);
   if (event.type === "retrying") tell(`engine: ${event.fault.code} ${event.fault.message}`);
   if (event.type === "maintenance-failed") tell(`engine: upkeep ${event.fault.message}`);
   if (event.type !== "attached") return;
   tell(`engine: ${event.disks.map((disk) => `${disk.name} ${disk.state}`).join(", ")}`);
+  for (const disk of event.disks) {
+    if (disk.state === "resync") oracle.noteResync(disk.name, disk.cause);
+  }
 }
 
 /** The journal, with the oracle told of each acknowledgement. */

@@ -18,16 +18,33 @@ export class Oracle {
   readonly #instants = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
   readonly #acknowledged = new Map<PointId, Point>();
   readonly #retired = new Set<PointId>();
+  /** The last instant, when nothing that may cost tracking came after it. */
+  #undisturbed: string | null = null;
+  #isResyncExcused = false;
   readonly #spare: Uint8Array[] = [];
   /** The medium lied or rotted: points may be lost, and reads may fail. Bytes must still never be wrong. */
   isDamaged = false;
 
   noteInstant(id: string, disks: ReadonlyMap<DiskName, DiskImage>): void {
     this.#instants.set(id, disks);
+    this.#undisturbed = id;
   }
 
   acknowledge(point: Point): void {
     this.#acknowledged.set(point.id, point);
+    if (this.#undisturbed === point.id) this.#isResyncExcused = false;
+  }
+
+  /** A bitmap was lost, or may have been. */
+  excuseResync(): void {
+    this.#undisturbed = null;
+    this.#isResyncExcused = true;
+  }
+
+  /** A disk that the vault knows is read whole: a failed cycle, or our death, must never be the reason. */
+  noteResync(disk: DiskName, cause: string | null): void {
+    if (!this.#isResyncExcused)
+      throw new BrokenPromise(`${disk} is resynced for nothing: ${cause}`);
   }
 
   /** Policy asked for these to go; from now on they may be there or not. */

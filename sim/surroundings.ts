@@ -18,6 +18,7 @@ export class Surroundings {
   readonly #clock: VirtualClock;
   readonly #group: GroupName;
   readonly #tell: (event: string) => void;
+  readonly #excuse: () => void;
   readonly #copies: { readonly disk: DiskName; readonly copy: ImageCopy }[] = [];
   #writes = 0;
   #disksMade = 0;
@@ -29,6 +30,8 @@ export class Surroundings {
     clock: VirtualClock;
     group: GroupName;
     tell: (event: string) => void;
+    /** Called when something happens that may cost a disk its tracking. */
+    excuse: () => void;
   }) {
     this.#prng = options.prng;
     this.#swarm = options.swarm;
@@ -36,6 +39,7 @@ export class Surroundings {
     this.#clock = options.clock;
     this.#group = options.group;
     this.#tell = options.tell;
+    this.#excuse = options.excuse;
   }
 
   /** The group's disks to begin with; each machine has at least one. */
@@ -134,6 +138,7 @@ export class Surroundings {
     const name = this.#pickRunning();
     if (name === null) return;
     this.#tell(`${name} is killed`);
+    this.#excuse();
     this.#estate.killMachine(name);
   }
 
@@ -141,6 +146,7 @@ export class Surroundings {
     const name = this.#pickRunning();
     if (name === null) return;
     this.#tell(`${name} stops`);
+    if (this.#estate.disksOf(name).some((disk) => !disk.canPersist)) this.#excuse();
     this.#estate.stopMachine(name);
     for (const disk of this.#estate.disksOf(name)) {
       this.#copies.push({ disk: disk.name, copy: this.#estate.copyImage(disk.name) });
@@ -149,6 +155,7 @@ export class Surroundings {
       if (fitting.length === 0) continue;
       const { disk: from, copy } = pick(this.#prng, fitting);
       this.#tell(`${disk.name} is replaced by an older image of ${from}`);
+      this.#excuse();
       this.#estate.putImage(disk.name, copy);
     }
   }
@@ -160,6 +167,7 @@ export class Surroundings {
     if (ours.length === 0 || disk.fleece) return;
     const name = pick(this.#prng, ours);
     this.#tell(`bitmap ${name} is removed behind our back`);
+    this.#excuse();
     disk.bitmaps.delete(name);
   }
 

@@ -3,6 +3,7 @@ import type { FileSystem } from "../src/base/file-system.ts";
 import type { Prng } from "../src/base/prng.ts";
 import type { GroupName } from "../src/core/ids.ts";
 import type { Journal } from "../src/core/journal.ts";
+import type { VaultLocks } from "../src/journal/vault-locks.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Swarm } from "./swarm.ts";
 
@@ -14,7 +15,7 @@ export interface VaultRoom {
   readonly group: GroupName;
   readonly swarm: Swarm;
   readonly oracle: Oracle;
-  readonly signal: AbortSignal;
+  readonly locks: (locks: VaultLocks) => VaultLocks;
   readonly tell: (event: string) => void;
 }
 

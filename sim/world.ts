@@ -9,11 +9,12 @@ import { type FileOperation, type Misfortune, simFileSystem } from "./file-syste
 import { live } from "./life.ts";
 import { Medium } from "./medium.ts";
 import { BrokenPromise, Oracle } from "./oracle.ts";
+import { type MakeSeams, noSeams, type WorldSeams } from "./seams.ts";
 import { simSource } from "./source.ts";
 import { type Life, makeScheduler, type Scheduler } from "./steps.ts";
 import { Surroundings } from "./surroundings.ts";
 import { drawSwarm, type Swarm } from "./swarm.ts";
-import type { OpenVault, VaultUnderTest } from "./vault.ts";
+import type { VaultUnderTest } from "./vault.ts";
 
 const livesMax = 4;
 const cyclesPerLifeMax = 8;
@@ -21,19 +22,6 @@ const lifeDurationMs = 120_000;
 /** With all faults off a group must reach so many fresh points in its time. */
 const calmCycles = 2;
 const traceLinesMax = 20_000;
-
-/** Where the mutants of the simulator's own test get in: wrappers around ports, each by default the port itself. */
-export interface WorldSeams {
-  readonly source: (source: ReturnType<typeof simSource>) => ReturnType<typeof simSource>;
-  readonly files: (files: ReturnType<typeof simFileSystem>) => ReturnType<typeof simFileSystem>;
-  readonly vault: (vault: OpenVault) => OpenVault;
-}
-
-export const noSeams: WorldSeams = {
-  source: (source) => source,
-  files: (files) => files,
-  vault: (vault) => vault,
-};
 
 export interface WorldResult {
   readonly seed: number;
@@ -48,7 +36,7 @@ export interface WorldResult {
 export interface WorldOptions {
   readonly seed: number;
   readonly vault: (medium: Medium) => VaultUnderTest;
-  readonly seams?: WorldSeams;
+  readonly seams?: MakeSeams;
 }
 
 /** One world from its seed to its end. Never rejects: what broke is in the result. */
@@ -84,7 +72,6 @@ class World {
 
   constructor({ seed, vault, seams }: WorldOptions) {
     this.#seed = seed;
-    this.#seams = seams ?? noSeams;
     this.#prng = seededPrng(seed);
     this.#swarm = drawSwarm(this.#prng);
     this.#vault = vault(this.#medium);
@@ -97,11 +84,13 @@ class World {
       clock: this.#clock,
       group: this.#group,
       tell,
+      excuse: () => this.#excuse(),
     });
     this.#scheduler = makeScheduler({
       prng: this.#prng,
       onTurn: (label, life) => this.#onTurn(label, life),
     });
+    this.#seams = { ...noSeams, ...seams?.({ estate: this.#estate, group: this.#group }) };
     this.#surroundings.build();
     this.#disks = [...this.#estate.disks.keys()];
   }
@@ -171,7 +160,7 @@ class World {
       group: this.#group,
       swarm: this.#swarm,
       oracle: this.#oracle,
-      signal: new AbortController().signal,
+      locks: this.#seams.locks,
       tell: (event: string) => this.#tell(`  ${event}`),
     };
     await using vault = this.#seams.vault(await this.#vault.open(room));
@@ -233,6 +222,11 @@ class World {
     return null;
   }
 
+  /** Something happened that may cost a disk its tracking. */
+  #excuse(): void {
+    this.#oracle.excuseResync();
+  }
+
   /** All work waits: time passes, and with it life on the estate. */
   #onWait(): void {
     if (!this.#isCalm) this.#surroundings.turn();
@@ -261,6 +255,7 @@ class World {
   }
 
   #told(misfortune: Misfortune): Misfortune {
+    this.#excuse();
     this.#tell(`  ${misfortune}`);
     return misfortune;
   }
@@ -269,11 +264,13 @@ class World {
     const found = this.#medium.rot(this.#prng, () => true);
     if (!found) return;
     this.#oracle.isDamaged = true;
+    this.#excuse();
     this.#tell(`  a bit rots in ${found.path} at ${found.positionBytes}`);
   }
 
   /** A disk joins or leaves the group. */
   #regroup(): void {
+    this.#excuse();
     if (this.#disks.length > 1 && happens(this.#prng, 0.5)) {
       const gone = pick(this.#prng, this.#disks);
       this.#disks = this.#disks.filter((disk) => disk !== gone);
