@@ -1,5 +1,7 @@
 import type { Command } from "commander";
+import { bootVerb } from "./boot.ts";
 import type { CommandContext } from "./command-context.ts";
+import { doctorVerb } from "./doctor.ts";
 import { exportVerb } from "./export.ts";
 import { mountVerb } from "./mount.ts";
 import { pointsVerb } from "./points.ts";
@@ -20,6 +22,8 @@ export function afterimageProgram(
     pointsVerb,
     mountVerb,
     exportVerb,
+    bootVerb,
+    doctorVerb,
   ];
   return buildProgram(context, verbs, options.version);
 }
