@@ -56,7 +56,10 @@ export function bootVerb(context: CommandContext): Command {
     .addOption(
       new Option("--accelerator <name>", "default: kvm where it works").choices(["kvm", "tcg"]),
     )
-    .option("--scratch <directory>", "where what the machines write lies", tmpdir())
+    .option(
+      "--scratch <directory>",
+      "where what the machines write lies (default: where temporary files lie)",
+    )
     .action((vault: string, group: string, options: BootOptions) =>
       runBoot(context, { vault, group }, options),
     );

@@ -17,13 +17,15 @@ import { verbCommand } from "./program.ts";
 import { formatTable } from "./table.ts";
 import { describePoint, openPoint, readGroup } from "./vault-access.ts";
 
+const layerBytesMax = 16 * GIB;
+
 interface MountOptions extends CommonOptions {
   readonly point: string;
   readonly socket?: string;
   readonly port?: number;
   readonly writable?: boolean;
   readonly scratch?: string;
-  readonly scratchCap: number;
+  readonly scratchCap?: number;
 }
 
 /** `afterimage mount VAULT GROUP --point P` */
@@ -43,8 +45,15 @@ export function mountVerb(context: CommandContext): Command {
       wholeNumber(0, 65_535),
     )
     .option("--writable", "let clients write into a layer that is thrown away at the end")
-    .option("--scratch <directory>", "where the layer lies while it is used", tmpdir())
-    .option("--scratch-cap <size>", "most room that a disk's layer takes", sizeArgument, 16 * GIB)
+    .option(
+      "--scratch <directory>",
+      "where the layer lies while it is used (default: where temporary files lie)",
+    )
+    .option(
+      "--scratch-cap <size>",
+      "most room that a disk's layer takes (default: 16GiB)",
+      sizeArgument,
+    )
     .action((vault: string, group: string, options: MountOptions) =>
       runMount(context, { vault, group }, options),
     );
@@ -95,7 +104,8 @@ async function makeExports(
     }
     const path = join(directory, disk.identity);
     const { files } = context;
-    const layer = await writeLayer({ beneath, files, path, capBytes: options.scratchCap });
+    const capBytes = options.scratchCap ?? layerBytesMax;
+    const layer = await writeLayer({ beneath, files, path, capBytes });
     exports.set(disk.name, opened.use(layer).export);
   }
   return exports;
