@@ -76,6 +76,7 @@ export async function syncDisk(disk: SyncingDisk, options: SyncOptions): Promise
   // A live disk of another size than the staged parts ends its sync at the freeze, which says so; no more is read than fits.
   const endBytes = Math.min(live.sizeBytes, disk.sizeBytes);
   await readWhole({ ...options, disk, staged, live, resumeAtBytes, endBytes });
+  await options.onPhase?.("sync-checkpoint");
   await staged.checkpoint(disk.sizeBytes);
   await options.onPhase?.("sync-end");
   return { ...disk, isRecording: true, resumeAtBytes: disk.sizeBytes };
