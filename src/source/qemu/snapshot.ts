@@ -35,6 +35,7 @@ export class PointSnapshot implements Snapshot {
   #disks: ReadonlyMap<DiskName, OpenDisk> = new Map();
   #undoing: Promise<void> | null = null;
   #releasing: Promise<void> | null = null;
+  #isRead = false;
   #isForgotten = false;
 
   constructor(
@@ -99,6 +100,7 @@ export class PointSnapshot implements Snapshot {
     const bitmap = dirtyBytes > 0 ? frozen.frozen : null;
     if (bitmap === null && since.sizeBytes >= disk.sizeBytes) return;
     try {
+      await this.#beginReading();
       const { sizeBytes } = disk;
       yield* reader.changed({ bitmap, countedBytes: since.sizeBytes, sizeBytes });
     } catch (error) {
@@ -109,6 +111,7 @@ export class PointSnapshot implements Snapshot {
   async read(name: DiskName, offsetBytes: number, into: Uint8Array): Promise<void> {
     const { reader } = this.#disk(name);
     try {
+      await this.#beginReading();
       await reader.read(offsetBytes, into);
     } catch (error) {
       throw this.#lost.signal.aborted ? this.#lost.signal.reason : error;
@@ -144,6 +147,12 @@ export class PointSnapshot implements Snapshot {
     if (wasReleased) await this.#removeBitmaps(({ recording }) => recording).catch(ignoreFault);
     else await this.#undo();
     await this.#giveHoldsBack();
+  }
+
+  async #beginReading(): Promise<void> {
+    if (this.#isRead) return;
+    this.#isRead = true;
+    await this.#context.phase("read");
   }
 
   #opened(): Taken {
