@@ -31,8 +31,6 @@ export interface MachineConsole {
   type(text: string): void;
   /** The last lines, for messages. */
   excerpt(): string;
-  /** A GUEST_FAILED that says why and shows the excerpt. */
-  failure(why: string): Fault;
 }
 
 /** A console fed by its owner: `push` what the machine wrote, `end` when it will write no more. */
@@ -111,6 +109,5 @@ export function fedConsole(options: {
     },
     type: (text) => options.onType(`${text}\n`),
     excerpt,
-    failure: failed,
   };
 }

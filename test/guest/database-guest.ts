@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Fault } from "../../src/base/fault.ts";
 import { MIB } from "../../src/base/units.ts";
 import type { MachineConsole } from "../../src/qemu/machine-console.ts";
 import type { MachineDefinition } from "../../src/qemu/machine-definition.ts";
@@ -50,14 +51,15 @@ export async function waitForDatabase(
     timeoutMs: guestBootTimeoutMs,
     signal,
   });
-  return parseDatabaseState(line.text, console);
+  return parseDatabaseLine(line.text, console.excerpt());
 }
 
-/** Reads the guest's "ready" line. GUEST_FAILED when it says that the database failed. */
-export function parseDatabaseState(text: string, console: MachineConsole): DatabaseState {
+/** Reads the guest's "ready" line. GUEST_FAILED, with `excerpt`, when it says that the database failed. */
+export function parseDatabaseLine(text: string, excerpt: string): DatabaseState {
   const said: unknown = JSON.parse(text.slice("GUEST ".length));
   const ready = readySchema.safeParse(said).data;
-  if (!ready) throw console.failure(`the guest said ${text}`);
+  if (!ready)
+    throw new Fault("GUEST_FAILED", `the guest said ${text}; its console ends with:\n${excerpt}`);
   return { ...ready.database, tickData: ready.tickData, tickWal: ready.tickWal };
 }
 
