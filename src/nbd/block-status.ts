@@ -1,6 +1,11 @@
+import { mapOrdered } from "../base/map-ordered.ts";
+import type { Run } from "../core/extent.ts";
 import type { Statuses } from "./client-exchange.ts";
 import { violation } from "./client-handshake.ts";
 import { statusBytesMax } from "./limits.ts";
+
+/** Questions under way at once: a large sparse disk is many windows, each a round trip. */
+const windowsInFlightMax = 4;
 
 /** A run in which every selected metadata context has one value. */
 export interface NbdStatus {
@@ -47,6 +52,7 @@ export async function* walkStatus(
   }
 }
 
+/** Joins what the windows hold; several windows are asked for at once. */
 async function* walkBlocks(
   source: StatusSource,
   offsetBytes: number,
@@ -54,24 +60,46 @@ async function* walkBlocks(
 ): AsyncGenerator<NbdStatus, void, undefined> {
   const names = [...source.metaContexts.values()];
   const ids = [...source.metaContexts.keys()];
-  let pending: { offsetBytes: number; lengthBytes: number; values: readonly number[] } | null =
-    null;
-  let atBytes = offsetBytes;
-  while (atBytes < endBytes) {
-    const askedBytes = Math.min(endBytes - atBytes, statusBytesMax);
-    const statuses = await source.query(atBytes, askedBytes);
-    const coveredBytes = usableBytes(statuses, ids, askedBytes, source.minimumBlockBytes);
-    for (const run of zipRuns(statuses, ids, coveredBytes)) {
+  let pending: Placed | null = null;
+  const windows = mapOrdered(windowsOf(offsetBytes, endBytes), windowsInFlightMax, (window) =>
+    askWindow(source, ids, window),
+  );
+  for await (const runs of windows) {
+    for (const run of runs) {
       if (pending !== null && isSame(pending.values, run.values)) {
         pending.lengthBytes += run.lengthBytes;
       } else {
         if (pending !== null) yield toStatus(pending, names);
-        pending = { offsetBytes: atBytes, ...run };
+        pending = run;
       }
-      atBytes += run.lengthBytes;
     }
   }
   if (pending !== null) yield toStatus(pending, names);
+}
+
+function* windowsOf(offsetBytes: number, endBytes: number): Generator<Run> {
+  for (let at = offsetBytes; at < endBytes; at += statusBytesMax) {
+    yield { offsetBytes: at, lengthBytes: Math.min(statusBytesMax, endBytes - at) };
+  }
+}
+
+/** Asks until all of a window is described. */
+async function askWindow(source: StatusSource, ids: readonly number[], window: Run) {
+  const runs: Placed[] = [];
+  const endBytes = window.offsetBytes + window.lengthBytes;
+  for (let atBytes = window.offsetBytes; atBytes < endBytes; ) {
+    const askedBytes = endBytes - atBytes;
+    const statuses = await source.query(atBytes, askedBytes);
+    const coveredBytes = usableBytes(statuses, ids, askedBytes, source.minimumBlockBytes);
+    for (const run of zipRuns(statuses, ids, coveredBytes)) {
+      const last = runs.at(-1);
+      if (last !== undefined && isSame(last.values, run.values))
+        last.lengthBytes += run.lengthBytes;
+      else runs.push({ offsetBytes: atBytes, ...run });
+      atBytes += run.lengthBytes;
+    }
+  }
+  return runs;
 }
 
 /** One context's runs out of all contexts' runs; neighbours with equal flags joined. */
@@ -111,6 +139,13 @@ function usableBytes(
   return coveredBytes;
 }
 
+/** A run at its place, which may still grow. */
+interface Placed {
+  readonly offsetBytes: number;
+  lengthBytes: number;
+  readonly values: readonly number[];
+}
+
 interface ZippedRun {
   readonly lengthBytes: number;
   /** In the order of the context ids. */
@@ -145,10 +180,7 @@ function isSame(one: readonly number[], other: readonly number[]): boolean {
   return one.every((value, index) => value === other[index]);
 }
 
-function toStatus(
-  run: { offsetBytes: number; lengthBytes: number; values: readonly number[] },
-  names: readonly string[],
-): NbdStatus {
+function toStatus(run: Placed, names: readonly string[]): NbdStatus {
   const flags = Object.fromEntries(names.map((name, index) => [name, run.values[index]!]));
   return { offsetBytes: run.offsetBytes, lengthBytes: run.lengthBytes, flags };
 }

@@ -19,7 +19,7 @@ export interface NbdRequest {
   readonly from: Uint8Array | null;
 }
 
-/** Runs per context id, in order from the request's offset. */
+/** Runs per context id, in order from the request's offset; the last may reach past the request. */
 export type Statuses = Map<number, readonly StatusRun[]>;
 
 /** A request under way and what its reply has brought so far. */

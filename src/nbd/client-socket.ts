@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import { Fault } from "../base/fault.ts";
-import { formatNbdAddress } from "./address.ts";
+import { addressProblem, formatNbdAddress } from "./address.ts";
 import type { Dial } from "./client-options.ts";
 import { Inlet } from "./inlet.ts";
 
@@ -145,6 +145,11 @@ export async function withHandshake<Result>(
   handshake: (wire: Wire) => Promise<Result>,
 ): Promise<Result> {
   dial.signal?.throwIfAborted();
+  const problem = addressProblem(dial.address);
+  if (problem !== null) {
+    const address = formatNbdAddress(dial.address);
+    throw new Fault("NBD_UNREACHABLE", `${address}: ${problem}`, { address });
+  }
   const wire = new SocketWire(dial);
   const done = new AbortController();
   dial.clock.sleep(dial.timeouts.handshakeMs, { signal: done.signal }).then(

@@ -1,9 +1,8 @@
 import type { NbdRequest, StatusRun } from "./client-exchange.ts";
 
 /**
- * The descriptors of one context in a BLOCK_STATUS reply, cut to the request and neighbours with equal flags joined; or a
- * sentence that says what is wrong with them. Only the last may run past the request (servers know more than was asked,
- * doc/proto.md CMD_BLOCK_STATUS), and never past the export.
+ * The descriptors of one context in a BLOCK_STATUS reply, neighbours with equal flags joined; or a sentence that says what
+ * is wrong with them. The last may run past the request (servers know more than was asked), but not past the export.
  */
 export function parseStatusRuns(
   descriptors: Buffer,
@@ -20,11 +19,10 @@ export function parseStatusRuns(
     if (request.offsetBytes + coveredBytes + lengthBytes > sizeBytes) {
       return "an extent beyond the export";
     }
-    const insideBytes = Math.min(lengthBytes, request.lengthBytes - coveredBytes);
     coveredBytes += lengthBytes;
     const last = runs.at(-1);
-    if (last?.flags === flags) last.lengthBytes += insideBytes;
-    else runs.push({ lengthBytes: insideBytes, flags });
+    if (last?.flags === flags) last.lengthBytes += lengthBytes;
+    else runs.push({ lengthBytes, flags });
   }
   return runs;
 }

@@ -322,6 +322,29 @@ describe("the end", () => {
     await assert.rejects(client.read(0, new Uint8Array(1)), isReason);
   });
 
+  test("a request that still waits for its turn is rejected like those under way", async () => {
+    await using server = await scriptedServer(async (peer) => {
+      await peer.admit({ sizeBytes: 4096 });
+      await peer.request();
+      peer.end();
+    });
+    await using client = await connectNbd({ address: server.address, requestsInFlightMax: 1 });
+    const reads = [client.read(0, new Uint8Array(1)), client.read(1, new Uint8Array(1))];
+    for (const outcome of await Promise.allSettled(reads)) {
+      assert(outcome.status === "rejected" && isFault(outcome.reason, "NBD_CLOSED"));
+    }
+  });
+
+  test("an address that is none is said to be none", async () => {
+    const path = `/tmp/${"x".repeat(103)}`;
+    const addresses: NbdAddress[] = [{ path }, { host: "127.0.0.1", port: 65_536 }];
+    for (const address of addresses) {
+      await assert.rejects(connectNbd({ address }), (error) => isFault(error, "NBD_UNREACHABLE"));
+      const serving = serveNbd({ listen: address, exports: fixedExports(new Map()) });
+      await assert.rejects(serving, (error) => isFault(error, "USAGE"));
+    }
+  });
+
   test("nobody listening is NBD_UNREACHABLE", async () => {
     await using scratch = await scratchDirectory();
     for (const address of [{ path: join(scratch.path, "none") }, { host: "127.0.0.1", port: 1 }]) {

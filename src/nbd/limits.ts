@@ -21,8 +21,8 @@ export const preferredBlockBytes = 4 * KIB;
 export const minimumBlockBytesMax = 64 * KIB;
 /** One WRITE_ZEROES, TRIM or CACHE: these carry no payload, but older servers count in signed 32 bits. */
 export const effectBytesMax = GIB;
-/** One BLOCK_STATUS: the largest multiple of 64 KiB in 32 bits. */
-export const statusBytesMax = 4 * GIB - 64 * KIB;
+/** One BLOCK_STATUS; the protocol has 32 bits for it. */
+export const statusBytesMax = 2 * GIB;
 /** Descriptors of one context in one BLOCK_STATUS reply that we take (nbdkit sends at most this many). */
 export const descriptorsReceivedMax = 1024 * KIB;
 /** Descriptors in one BLOCK_STATUS reply that we send: 512 KiB. */

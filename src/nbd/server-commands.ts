@@ -146,6 +146,7 @@ async function statusRuns(service: Service, request: ServerRequest, runsMax: num
     assert(extents.length > 0, "extents may stop short, but not at once");
     for (const extent of extents) {
       assert(extent.offsetBytes === at && extent.lengthBytes > 0, "extents have no gaps");
+      assert(at + extent.lengthBytes <= endBytes, "extents stay inside of what was asked");
       const flags = extent.state === "zero" ? allocationFlag.hole | allocationFlag.zero : 0;
       const last = runs.at(-1);
       if (last?.flags === flags) last.lengthBytes += extent.lengthBytes;

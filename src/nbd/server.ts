@@ -2,7 +2,13 @@ import net from "node:net";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { Fault } from "../base/fault.ts";
 import { MIB } from "../base/units.ts";
-import { formatNbdAddress, isLoopback, type NbdAddress, nbdUri } from "./address.ts";
+import {
+  addressProblem,
+  formatNbdAddress,
+  isLoopback,
+  type NbdAddress,
+  nbdUri,
+} from "./address.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import type { NbdExports } from "./export.ts";
 import { type ServerContext, serveConnection } from "./server-connection.ts";
@@ -46,6 +52,11 @@ export async function serveNbd(options: NbdServerOptions): Promise<NbdServer> {
     const listen = formatNbdAddress(options.listen);
     const message = `${listen} is not on the loopback interface, and NBD here has no TLS`;
     throw new Fault("USAGE", message, { listen });
+  }
+  const problem = addressProblem(options.listen);
+  if (problem !== null) {
+    const listen = formatNbdAddress(options.listen);
+    throw new Fault("USAGE", `cannot listen on ${listen}: ${problem}`, { listen });
   }
   const server = new ListeningServer(options);
   await server.listen();
