@@ -115,6 +115,19 @@ describe("a sync that is interrupted", () => {
   });
 });
 
+test("a disk that is cut before its sync has read it is attached again, with its new size", async () => {
+  const world = await engineWorld(10);
+  world.estate.write(dataDisk, 0, block(3));
+  const cut = syncOnly(world, {
+    onPhase: (phase) => {
+      if (phase === "sync-track") world.estate.resize(dataDisk, 3 * blockSizeBytes + 512);
+    },
+  });
+  await expect(cut).rejects.toMatchObject({ code: "BITMAP_LOST", details: { disk: dataDisk } });
+  await liveOnce(world);
+  expect(await wrongPoints(world)).toEqual([]);
+});
+
 describe("a lost bitmap does not end protection", () => {
   test("only what differs is stored, and the cause is in the point", async () => {
     const world = await engineWorld(5);

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { Fault } from "../base/fault.ts";
 import { mapOrdered } from "../base/map-ordered.ts";
 import { GIB, MIB } from "../base/units.ts";
 import type { Extent } from "../core/extent.ts";
@@ -73,9 +74,12 @@ export async function syncDisk(disk: SyncingDisk, options: SyncOptions): Promise
   }
   const resumeAtBytes = disk.isRecording ? disk.resumeAtBytes : 0;
   await using live = await source.openLive(disk.name, { signal });
-  // A live disk of another size than the staged parts ends its sync at the freeze, which says so; no more is read than fits.
-  const endBytes = Math.min(live.sizeBytes, disk.sizeBytes);
-  await readWhole({ ...options, disk, staged, live, resumeAtBytes, endBytes });
+  if (live.sizeBytes !== disk.sizeBytes) {
+    // Its parts would have other blocks than the point; attaching again begins them anew.
+    const message = `${disk.name} must be attached again: its size changed before it was read whole.`;
+    throw new Fault("BITMAP_LOST", message, { disk: disk.name });
+  }
+  await readWhole({ ...options, disk, staged, live, resumeAtBytes });
   await options.onPhase?.("sync-checkpoint");
   await staged.checkpoint(disk.sizeBytes);
   await options.onPhase?.("sync-end");
@@ -87,7 +91,6 @@ interface Reading extends SyncOptions {
   readonly staged: StagedDisk;
   readonly live: LiveDisk;
   readonly resumeAtBytes: number;
-  readonly endBytes: number;
 }
 
 async function readWhole(reading: Reading): Promise<void> {
@@ -163,9 +166,9 @@ function windowMover(reading: Reading, counts: { readBytes: number; stagedBytes:
 
 /** The rest of the disk in whole blocks, unallocated included: what is not there now may have been there at the head. */
 async function* runsOf(reading: Reading): AsyncGenerator<Extent, void, undefined> {
-  const { live, resumeAtBytes, endBytes, disk } = reading;
-  for (let at = resumeAtBytes; at < endBytes; ) {
-    const lengthBytes = Math.min(extentsAheadBytes, endBytes - at);
+  const { live, resumeAtBytes, disk } = reading;
+  for (let at = resumeAtBytes; at < disk.sizeBytes; ) {
+    const lengthBytes = Math.min(extentsAheadBytes, disk.sizeBytes - at);
     const extents = inWholeBlocks(live.extents(at, lengthBytes), disk.sizeBytes);
     yield* requestRuns(extents, { windowBytes: windowSizeBytes, zeroRunBytesMax });
     at += lengthBytes;
