@@ -1,6 +1,10 @@
 import { isFault } from "../src/base/fault.ts";
+import type { DirectoryJournal } from "../src/journal/directory-journal.ts";
 import { MemoryLockTable } from "../src/journal/memory-locks.ts";
+import { moveBase } from "../src/journal/move-base.ts";
+import { thin } from "../src/journal/thin.ts";
 import { initVault, type OpenVaultOptions, openVault } from "../src/journal/vault.ts";
+import { happens } from "./chance.ts";
 import { virtualClock } from "./clock.ts";
 import { simFileSystem } from "./file-system.ts";
 import type { Medium } from "./medium.ts";
@@ -34,9 +38,34 @@ async function openIn(room: VaultRoom, locks: OpenVaultOptions["locks"]): Promis
   const opened = opening.move();
   return {
     journal,
-    upkeep: async () => {},
+    openView: async (point) => {
+      if (happens(room.dice, 0.5)) return journal.open(point);
+      const reader = await vault.reader(group);
+      return reader.open(point);
+    },
+    upkeep: () => upkeep(journal, room),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+/** What retention asks for: fewer points, older ones into the base. */
+async function upkeep(journal: DirectoryJournal, room: VaultRoom): Promise<void> {
+  const { dice, oracle, swarm, tell } = room;
+  const { signal } = new AbortController();
+  const points = journal.points();
+  const [head, excess] = [points.at(-1), points.length - swarm.vault.pointsMax];
+  if (head === undefined) return;
+  if (excess > 0 && happens(dice, 0.6)) {
+    const to = points[excess] ?? head;
+    tell(`upkeep: base to #${to.sequence}`);
+    oracle.mayRetire(points.slice(0, excess).map(({ id }) => id));
+    await moveBase(journal, { to: to.id, signal });
+    return;
+  }
+  const keep = points.filter((point) => point === head || happens(dice, 0.6)).map(({ id }) => id);
+  tell(`upkeep: thin, keep ${keep.length} of ${points.length}`);
+  oracle.mayRetire(points.map(({ id }) => id).filter((id) => !keep.includes(id)));
+  await thin(journal, { keep, signal });
 }
 
 async function openOrMake(options: OpenVaultOptions) {

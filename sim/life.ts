@@ -1,10 +1,11 @@
 import type { Clock } from "../src/base/clock.ts";
-import { Fault, isFault } from "../src/base/fault.ts";
+import { Fault } from "../src/base/fault.ts";
 import type { Prng } from "../src/base/prng.ts";
 import type { GroupName } from "../src/core/ids.ts";
 import type { Journal, View } from "../src/core/journal.ts";
 import type { Source } from "../src/core/source.ts";
 import type { EngineEvent } from "../src/engine/events.ts";
+import { faultOf } from "../src/engine/fault-of.ts";
 import { runGroup } from "../src/engine/run.ts";
 import { happens, pick } from "./chance.ts";
 import type { Oracle } from "./oracle.ts";
@@ -42,7 +43,7 @@ export async function live(options: LifeOptions): Promise<number> {
   const { clock, dice, swarm, oracle, tell, vault } = options;
   const journal = noting(vault.journal, oracle, tell);
   await oracle.check(journal, dice);
-  const views = new HeldViews(oracle, journal, dice);
+  const views = new HeldViews(options);
   const maintain = async () => {
     if (happens(dice, swarm.vault.viewRate)) await bear(tell, "view", () => views.hold());
     if (happens(dice, swarm.vault.upkeepRate)) await bear(tell, "upkeep", () => vault.upkeep());
@@ -116,19 +117,22 @@ function noting(journal: Journal, oracle: Oracle, tell: (event: string) => void)
 class HeldViews {
   readonly #oracle: Oracle;
   readonly #journal: Journal;
+  readonly #openView: OpenVault["openView"];
   readonly #dice: Prng;
   #views: View[] = [];
 
-  constructor(oracle: Oracle, journal: Journal, dice: Prng) {
+  constructor({ oracle, vault, dice }: LifeOptions) {
     this.#oracle = oracle;
-    this.#journal = journal;
+    this.#journal = vault.journal;
+    this.#openView = vault.openView;
     this.#dice = dice;
   }
 
   async hold(): Promise<void> {
     const points = this.#journal.points();
     if (points.length === 0) return;
-    this.#views.push(await this.#journal.open(pick(this.#dice, points).id));
+    const { id } = pick(this.#dice, points);
+    this.#views.push(await this.#openView(id));
     if (this.#views.length > 2) await this.#views.shift()?.[Symbol.asyncDispose]();
   }
 
@@ -154,11 +158,8 @@ async function bear(
   try {
     await work();
   } catch (error) {
-    tell(`${what} failed: ${faultOf(error).code} ${faultOf(error).message}`);
+    const fault = faultOf(error);
+    if (fault === null) throw error;
+    tell(`${what} failed: ${fault.code} ${fault.message}`);
   }
-}
-
-function faultOf(error: unknown): Fault {
-  if (!isFault(error)) throw error;
-  return error;
 }

@@ -4,6 +4,7 @@ import { MIB } from "../src/base/units.ts";
 import type { DiskName, PointId } from "../src/core/ids.ts";
 import type { Journal, View } from "../src/core/journal.ts";
 import type { Point, PointDisk } from "../src/core/point.ts";
+import { faultOf } from "../src/engine/fault-of.ts";
 import { pick } from "./chance.ts";
 import type { DiskImage } from "./disk-image.ts";
 
@@ -130,7 +131,8 @@ export class Oracle {
   }
 
   #mayFail(error: unknown): boolean {
-    if (isFault(error, "STORAGE_FAILED", "ABORTED")) return true;
-    return this.isDamaged && isFault(error);
+    const fault = faultOf(error);
+    if (fault === null) return false;
+    return this.isDamaged || isFault(fault, "STORAGE_FAILED", "STORAGE_FULL", "ABORTED");
   }
 }

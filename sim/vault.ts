@@ -1,8 +1,8 @@
 import type { Clock } from "../src/base/clock.ts";
 import type { FileSystem } from "../src/base/file-system.ts";
 import type { Prng } from "../src/base/prng.ts";
-import type { GroupName } from "../src/core/ids.ts";
-import type { Journal } from "../src/core/journal.ts";
+import type { GroupName, PointId } from "../src/core/ids.ts";
+import type { Journal, View } from "../src/core/journal.ts";
 import type { VaultLocks } from "../src/journal/vault-locks.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Swarm } from "./swarm.ts";
@@ -12,6 +12,8 @@ export interface VaultRoom {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly prng: Prng;
+  /** The world's decisions. */
+  readonly dice: Prng;
   readonly group: GroupName;
   readonly swarm: Swarm;
   readonly oracle: Oracle;
@@ -22,7 +24,9 @@ export interface VaultRoom {
 /** The vault as one process has it open. */
 export interface OpenVault extends AsyncDisposable {
   readonly journal: Journal;
-  /** One piece of upkeep: thins, retires, moves the base or scrubs, as drawn. Faults are the caller's to bear. */
+  /** Opens a point as this process does, or as another beside it would, as drawn. */
+  openView(point: PointId): Promise<View>;
+  /** One piece of upkeep: thins or moves the base, as drawn. Faults are the caller's to bear. */
   upkeep(): Promise<void>;
 }
 

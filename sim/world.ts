@@ -1,6 +1,7 @@
 import { Fault, isFault } from "../src/base/fault.ts";
 import { type Prng, seededPrng } from "../src/base/prng.ts";
 import { type DiskName, type GroupName, parseGroupName } from "../src/core/ids.ts";
+import { faultOf } from "../src/engine/fault-of.ts";
 import { between, happens, pick } from "./chance.ts";
 import { type VirtualClock, virtualClock } from "./clock.ts";
 import { drive } from "./drive.ts";
@@ -143,9 +144,10 @@ class World {
     this.#vault.kill();
     if (ended.error === null) return ended.sealed;
     // A vault that cannot be opened is a promise broken, unless its medium is damaged or the call itself failed.
-    if (!isFault(ended.error)) throw ended.error;
-    this.#tell(`life ${this.#lives} ends with ${ended.error.code} ${ended.error.message}`);
-    const isMishap = isFault(ended.error, "STORAGE_FULL", "STORAGE_FAILED") && !this.#isCalm;
+    const fault = faultOf(ended.error);
+    if (fault === null) throw ended.error;
+    this.#tell(`life ${this.#lives} ends with ${fault.code} ${fault.message}`);
+    const isMishap = isFault(fault, "STORAGE_FULL", "STORAGE_FAILED") && !this.#isCalm;
     if (!isMishap && !this.#oracle.isDamaged) throw ended.error;
     return 0;
   }
@@ -157,6 +159,7 @@ class World {
       files,
       clock: this.#clock,
       prng,
+      dice: this.#prng,
       group: this.#group,
       swarm: this.#swarm,
       oracle: this.#oracle,
