@@ -302,4 +302,5 @@ export const faultTable = {
   },
 } as const satisfies Record<string, FaultEntry>;
 
+/** A code of the table. */
 export type FaultCode = keyof typeof faultTable;

@@ -1,5 +1,6 @@
 import { type FaultCode, faultTable } from "./fault-table.ts";
 
+/** Facts about a fault, plain values with units in their names. */
 export type FaultDetails = Readonly<Record<string, string | number | boolean | null>>;
 
 /**

@@ -31,6 +31,7 @@ export interface FileSystem {
   freeBytes(path: string): Promise<number>;
 }
 
+/** What is known of a file without opening it. */
 export interface StoredFileStatus {
   readonly kind: "file" | "directory" | "other";
   readonly sizeBytes: number;

@@ -27,6 +27,7 @@ export interface Journal extends AsyncDisposable {
   open(point: PointId): Promise<View>;
 }
 
+/** Which disk is to be staged, and as what. */
 export interface StageRequest {
   readonly kind: "base" | "parts";
   readonly disk: DiskName;
@@ -35,6 +36,7 @@ export interface StageRequest {
   readonly syncId: PointId;
 }
 
+/** A sync under way and how far it is. */
 export interface StagedStatus extends StageRequest {
   /** Everything below is durable in the staged parts as of the sync's reading. */
   readonly resumeAtBytes: number;

@@ -26,6 +26,7 @@ export interface BootDisk {
   readonly uri: string;
 }
 
+/** A machine to be started, and where its disks are served. */
 export interface BootRequest {
   readonly group: GroupName;
   readonly machine: MachineDescription;

@@ -17,8 +17,10 @@ export interface Instant {
   readonly clockErrorMs: number | null;
 }
 
+/** What the guests did before the instant: nothing, flush their file systems, or flush their applications too. */
 export type ConsistencyLevel = "crash" | "filesystem" | "application";
 
+/** How consistent a point is, and why. */
 export interface Consistency {
   readonly asked: ConsistencyLevel;
   readonly reached: ConsistencyLevel;

@@ -22,6 +22,7 @@ export type DiskTracking =
   /** None of the wanted bitmaps is there and good: the disk needs a sync. `cause` is a sentence. */
   | { readonly disk: SourceDisk; readonly state: "untracked"; readonly cause: string };
 
+/** What a source found when it looked at its disks. */
 export interface RepairReport {
   readonly disks: readonly DiskTracking[];
   /** What was found of an earlier life of ours and removed, one sentence each. */

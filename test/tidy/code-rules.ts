@@ -5,7 +5,8 @@ const fileLinesMax = 400;
 const functionLinesMax = 70;
 
 const isTypeScript = (path: string) => path.endsWith(".ts");
-const isTest = (path: string) => /\.test\.ts$/.test(path);
+/** Tests, and what only tests import. */
+const isTest = (path: string) => /(?:\.test|-for-test)\.ts$|\/test-[^/]*\.ts$/.test(path);
 const ships = (file: TidyFile) =>
   isTypeScript(file.path) && /^(src|sim)\//.test(file.path) && !isTest(file.path);
 
@@ -13,7 +14,7 @@ const ships = (file: TidyFile) =>
 export const hostClock: Rule = (file) => {
   if (!ships(file) || file.path.startsWith("src/base/")) return [];
   const pattern =
-    /\b(?:Date\.now|Math\.random|performance\.now|setTimeout|setInterval)\b|\bnew Date\(\)/g;
+    /\b(?:Date\.now|Math\.random|performance\.now)\b|(?<![.\w])(?:setTimeout|setInterval)\b|\bnew Date\(\)/g;
   return findAll(
     file.path,
     splitSource(file.text).code,
@@ -63,7 +64,12 @@ export const consoleUse: Rule = (file) => {
   if (!isTypeScript(file.path) || isTest(file.path)) return [];
   if (/^(?:src\/cli|demo|bench|tools|test|sim)\//.test(file.path)) return [];
   const { code } = splitSource(file.text);
-  return findAll(file.path, code, /\bconsole\.\w+/g, (match) => `${match}: only commands print`);
+  return findAll(
+    file.path,
+    code,
+    /(?<![.\w])console\.(?:log|error|warn|info|debug|trace|dir|table)\b/g,
+    (match) => `${match}: only commands print`,
+  );
 };
 
 /** A file is one concept that fits a mind. */
@@ -117,16 +123,22 @@ function startsBody(code: string, closed: { start: number; end: number }, at: nu
   return !["if", "for", "while", "switch", "catch", "with", "await"].includes(keyword ?? "");
 }
 
-/** Every exported thing says in a sentence what it is. */
+const exported =
+  /^export (?:declare |abstract |async )*(?:function\*?|const|class|interface|type) (\w+)/;
+/** Tells all there is to tell: a list's members, a schema's output, the options of a function that is described. */
+const speaksForItself =
+  /\(typeof \w+\)\[number\];|z\.(?:infer|output)<|^export interface \w+Options\b/;
+
+/** Every exported thing says in a sentence what it is. Neighbouring one-line exports may share one. */
 export const docComments: Rule = (file) => {
   if (!ships(file) || !file.path.startsWith("src/")) return [];
   const lines = file.text.split("\n");
   return lines.flatMap((line, index) => {
-    const name =
-      /^export (?:declare |abstract |async )*(?:function\*?|const|class|interface|type) (\w+)/.exec(
-        line,
-      )?.[1];
-    if (name === undefined || /\*\/\s*$/.test(lines[index - 1] ?? "")) return [];
+    const name = exported.exec(line)?.[1];
+    if (name === undefined || speaksForItself.test(line)) return [];
+    let above = index - 1;
+    while (/^export .*;$/.test(lines[above] ?? "")) above -= 1;
+    if (/\*\/\s*$|^\/\//.test(lines[above] ?? "")) return [];
     // Further signatures of one function share the first one's comment.
     if (lines.slice(0, index).some((before) => before.includes(`function ${name}(`))) return [];
     return [{ path: file.path, line: index + 1, message: `${name} is exported without a comment` }];

@@ -42,9 +42,12 @@ export const glossaryWords: Rule = (file) => {
   );
 };
 
+/** Has what QEMU documents, key by key, in QEMU's words. */
+const qemuTable = "src/qemu/floor-5-2.ts";
+
 /** Code names things by the same words; QEMU's own command names are strings, not names. */
 export const glossaryNames: Rule = (file) => {
-  if (!/^(?:src|sim)\/.*\.ts$/.test(file.path)) return [];
+  if (!/^(?:src|sim)\/.*\.ts$/.test(file.path) || file.path === qemuTable) return [];
   const pattern = /\b\w*(?:backup|slave|replicas?\b|Replica(?!t)|blob(?!s?\()|Blob)\w*\b/g;
   return findAll(
     file.path,

@@ -2,7 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TidyFile } from "./finding.ts";
 
-const skippedDirectories = new Set([".git", "node_modules", ".cache", "coverage"]);
+const skippedDirectories = new Set([".git", "node_modules", ".cache", ".vitest", "coverage"]);
 
 /** Every file beneath `root` that belongs to the tree, sorted by path. */
 export async function readTree(root: string): Promise<readonly TidyFile[]> {
