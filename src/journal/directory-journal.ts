@@ -16,13 +16,16 @@ import type { Codec } from "../format/codec.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
 import { Group, type GroupOptions } from "./group.ts";
 import { recoverGroup } from "./group-recovery.ts";
+import { named } from "./group-state.ts";
 import { IndexCache } from "./index-cache.ts";
 import type { LedgerFile } from "./ledger-file.ts";
+import { type MoveBaseOptions, type MoveBaseResult, moveBase } from "./move-base.ts";
 import { DeltaPointWriter, refused } from "./point-writer.ts";
 import { checkMaySeal } from "./seal-rules.ts";
 import type { StagedBlocks, StagedOver } from "./staged-blocks.ts";
 import { Staging } from "./staging.ts";
-import { formatDeltaName } from "./vault-layout.ts";
+import { type ThinOptions, type ThinResult, thin } from "./thin.ts";
+import { deltaFileName } from "./vault-layout.ts";
 import { chainOf, type DirectoryView } from "./view.ts";
 
 export interface OpenJournalOptions extends GroupOptions {
@@ -50,6 +53,7 @@ export class DirectoryJournal implements Journal {
   readonly indexCache: IndexCache;
   readonly options: OpenJournalOptions;
   #isWriting = false;
+  #lastChange: Promise<unknown> = Promise.resolve();
   /** Delta files that were renamed into place and whose record then failed: they must go before anything else is sealed. */
   readonly #unentered = new Set<string>();
 
@@ -130,6 +134,16 @@ export class DirectoryJournal implements Journal {
     await this.enter({ kind: "point-drilled", body: { point: named(point), ...result } });
   }
 
+  /** Retires points and merges their deltas. One change of the history at a time; seals may run beside. */
+  thin(options: ThinOptions): Promise<ThinResult> {
+    return this.#oneAtATime(() => thin(this, options));
+  }
+
+  /** Moves the base up. One change of the history at a time; seals may run beside. */
+  moveBase(options: MoveBaseOptions): Promise<MoveBaseResult> {
+    return this.#oneAtATime(() => moveBase(this, options));
+  }
+
   /** Appends to the ledger and follows it in memory. */
   async enter(...entries: readonly LedgerEntry[]): Promise<number> {
     const atMs = await this.ledger.append(...entries);
@@ -145,8 +159,16 @@ export class DirectoryJournal implements Journal {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#lastChange;
     await this.indexCache.settled();
     await this.ledger[Symbol.asyncDispose]();
+  }
+
+  /** Runs what changes the history one after the other. */
+  #oneAtATime<Result>(work: () => Promise<Result>): Promise<Result> {
+    const turn = this.#lastChange.then(work);
+    this.#lastChange = turn.catch(() => {}); // Its caller's; the next change starts afresh.
+    return turn;
   }
 
   async #stagedOver(request: StageRequest): Promise<StagedOver | null> {
@@ -236,21 +258,6 @@ export class DirectoryJournal implements Journal {
     await files.syncDirectory(layout.deltas);
     this.#unentered.clear();
   }
-}
-
-/** The name under which a header's delta lies. */
-export function deltaFileName(header: PointHeader): string {
-  return formatDeltaName({
-    generation: header.generation.number,
-    fromSequence: header.fromSequence,
-    sequence: header.sequence,
-    point: header.id,
-  });
-}
-
-/** A point as ledger records name it. */
-export function named(point: Pick<Point, "id" | "sequence" | "contentRoot">) {
-  return { id: point.id, sequence: point.sequence, contentRoot: point.contentRoot };
 }
 
 function baseEntries(adopted: readonly StagedBlocks[]): LedgerEntry[] {

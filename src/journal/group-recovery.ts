@@ -35,6 +35,7 @@ export async function recoverGroup(group: Group, staging: Staging, clock: Clock)
     notes.push(...(await staging.recover(group.state)));
     await removeNobodysBases(group, staging);
     await group.loadMachines();
+    await group.machines.dropAllBut(new Set(group.state.points().map((at) => at.machinesHash)));
   } catch (error) {
     await file[Symbol.asyncDispose]();
     throw error;
@@ -89,17 +90,25 @@ function knownFiles(group: Group): Set<string> {
   return new Set(group.state.deltas().map((delta) => delta.file));
 }
 
-/** Removes deltas that no view needs any more. Those somebody may still be reading stay until the next time. */
+/**
+ * Removes deltas that no view needs any more. A view reads deltas up to its point only, so those that begin at or above the
+ * newest point that is being read go at once; the others stay until nobody reads.
+ */
 export async function tidyDeltas(group: Group): Promise<void> {
   const { files, layout, state } = group;
+  // Before the directory is looked at: a delta that is sealed meanwhile lies above this head and is left alone.
+  const { headSequence } = state;
   const known = knownFiles(group);
   const present = new Set(await files.list(layout.deltas));
+  const missing = [...known].filter((name) => !present.has(name));
+  const pinned = await group.pinnedSequences();
+  const pinnedMax = Math.max(0, ...pinned);
   const superfluous = [...present].filter((name) => {
     const parsed = parseDeltaName(name);
-    return !known.has(name) && parsed !== null && parsed.sequence <= state.headSequence;
+    if (known.has(name) || parsed === null || parsed.sequence > headSequence) return false;
+    return pinned.length === 0 || parsed.fromSequence >= pinnedMax;
   });
   if (superfluous.length === 0) return;
-  const missing = [...known].filter((name) => !present.has(name));
   if (missing.length > 0) {
     // The ledger may have lost its newest records: what looks superfluous may be all there is.
     group.notes.push(
@@ -107,7 +116,6 @@ export async function tidyDeltas(group: Group): Promise<void> {
     );
     return;
   }
-  if ((await group.pins.pinned()).size > 0) return;
   for (const name of superfluous) await files.remove(join(layout.deltas, name));
   await files.syncDirectory(layout.deltas);
 }
@@ -123,8 +131,11 @@ async function setAside(group: Group, name: string, reason: Fault): Promise<void
 /** Bases that neither a point nor a sync names: an initial sync that was given up, or a disk that left with its last point. */
 export async function removeNobodysBases(group: Group, staging: Staging): Promise<void> {
   const { files, layout, state } = group;
-  const kept = new Set([...state.identities(), ...(await staging.stagedBases())]);
-  const unnamed = (await files.list(layout.base)).filter((name) => {
+  // In this order: whatever comes into being meanwhile is named by a sync first and by a point before the sync lets go of it.
+  const names = await files.list(layout.base);
+  const staged = await staging.stagedBases();
+  const kept = new Set([...staged, ...state.identities()]);
+  const unnamed = names.filter((name) => {
     const identity = parseDiskIdentity(name.slice(0, name.indexOf(".")));
     return identity !== null && !kept.has(identity);
   });

@@ -25,7 +25,12 @@ export interface LedgerDelta {
   /** In the order of its header: the delta's index speaks of disks by their place here. */
   readonly disks: readonly PointDisk[];
   readonly storedBytes: number;
+  /** Whether blocks that it touches in part were completed from the base when it was merged. */
+  readonly isCompleted: boolean;
 }
+
+/** In the header of a merged delta whose blocks were completed; the base does not move over one while anybody reads. */
+export const completedNote = "Blocks that were changed in part were completed from the base.";
 
 /** What remains known of every point, retired or not. */
 export interface SealedAs {
@@ -69,6 +74,11 @@ export class GroupState {
   find(id: PointId): { readonly point: LedgerPoint | null } | null {
     const sequence = this.#ids.get(id);
     return sequence === undefined ? null : { point: this.pointAt(sequence) };
+  }
+
+  /** Of any point that was ever sealed. */
+  sequenceOf(id: PointId): number | null {
+    return this.#ids.get(id) ?? null;
   }
 
   /** What was sealed under a sequence, retired or not. */
@@ -176,7 +186,17 @@ function deltaOf(body: SealedBody): LedgerDelta {
     contentRoot: body.contentRoot as HashHex,
     disks: body.point.disks as unknown as readonly PointDisk[],
     storedBytes: body.cost.storedBytes,
+    isCompleted: body.point.notes.includes(completedNote),
   };
+}
+
+/** A point as ledger records name it. */
+export function named(point: {
+  readonly id: PointId;
+  readonly sequence: number;
+  readonly contentRoot: HashHex;
+}) {
+  return { id: point.id, sequence: point.sequence, contentRoot: point.contentRoot };
 }
 
 function brokenChain(sequence: number): Fault {

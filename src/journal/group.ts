@@ -66,6 +66,12 @@ export class Group {
     return found.point;
   }
 
+  /** Sequences of the points that somebody reads just now, also of retired ones. */
+  async pinnedSequences(): Promise<number[]> {
+    const pinned = [...(await this.pins.pinned())];
+    return pinned.map((id) => this.state.sequenceOf(id)).filter((sequence) => sequence !== null);
+  }
+
   get name(): string {
     return this.state.group ?? this.layout.directory;
   }

@@ -32,6 +32,8 @@ type Remembered = ReadonlyMap<DiskIdentity, Buffer>;
 export class TestHistory {
   readonly prng: Prng;
   disks: TestDisk[] = [];
+  /** The disk that was added last. */
+  lastAdded: TestDisk | null = null;
   readonly remembered = new Map<PointId, Remembered>();
   #clockMs = 1_700_000_000_000;
 
@@ -48,6 +50,7 @@ export class TestHistory {
       sealedSizeBytes: null,
     };
     this.disks.push(disk);
+    this.lastAdded = disk;
     return disk;
   }
 

@@ -22,6 +22,8 @@ export interface TestVault extends AsyncDisposable {
   readonly layout: GroupLayout;
   /** Opens the vault for writing anew, as a restart would. */
   reopen(): Promise<DirectoryJournal>;
+  /** Closes what `reopen` opened: the vault has no writer then. */
+  close(): Promise<void>;
   /** As if the process died: its locks are free, nothing was closed. */
   kill(): void;
   /** The vault as another process has it. */
@@ -108,6 +110,7 @@ async function testVault(
       open = { vault, journal };
       return journal;
     },
+    close,
     kill: () => {
       open = null;
       medium.kill();

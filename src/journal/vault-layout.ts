@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { DiskIdentity, GroupName, PointId } from "../core/ids.ts";
+import type { PointHeader } from "../core/point.ts";
 
 /** Where things lie in a vault directory. Everything that knows a name in there is in this file. */
 export interface GroupLayout {
@@ -63,6 +64,16 @@ export function formatDeltaName(name: DeltaName): string {
   const digits = (value: number, length: number) => String(value).padStart(length, "0");
   const { generation, fromSequence, sequence, point } = name;
   return `${digits(generation, 6)}-${digits(fromSequence, 12)}-${digits(sequence, 12)}-${point}.delta`;
+}
+
+/** The name under which a header's delta lies. */
+export function deltaFileName(header: PointHeader): string {
+  return formatDeltaName({
+    generation: header.generation.number,
+    fromSequence: header.fromSequence,
+    sequence: header.sequence,
+    point: header.id,
+  });
 }
 
 /** The parts of a delta file's name, or null when it is not one of ours. */

@@ -1,0 +1,170 @@
+import { describe, expect, test } from "vitest";
+import { isFault } from "../base/fault.ts";
+import type { PointId } from "../core/ids.ts";
+import type { DirectoryJournal } from "./directory-journal.ts";
+import { TestHistory } from "./history-for-test.ts";
+import { KillableFiles } from "./killable-files-for-test.ts";
+import { type MoveBasePhase, moveBasePhases } from "./move-base.ts";
+import { type ThinPhase, thinPhases } from "./thin.ts";
+import { memoryVault, type TestVault } from "./vault-for-test.ts";
+
+const mib = 1024 * 1024;
+const signal = new AbortController().signal;
+
+/** Eight points over two disks, one of which comes and one of which goes on the way. */
+async function filledVault(options: { files?: KillableFiles; seed: number }) {
+  const files = options.files ?? new KillableFiles();
+  const vault = await memoryVault({ wrap: (inner) => files.wrap(inner) });
+  const journal = await vault.reopen();
+  const history = new TestHistory(options.seed);
+  const data = history.addDisk("db/data", 3 * mib + 1536);
+  const log = history.addDisk("db/log", 2 * mib);
+  for (let count = 0; count < 8; count += 1) {
+    if (count === 2) history.resize(data, 2 * mib + 512);
+    if (count === 3) history.addDisk("db/late", mib);
+    if (count === 4) history.resize(data, 4 * mib);
+    if (count === 5) history.disks = history.disks.filter((disk) => disk !== log);
+    history.scribble(5);
+    await history.seal(journal);
+  }
+  return { vault, journal, history, files };
+}
+
+class Killed extends Error {}
+
+function killAt<Phase extends string>(wanted: Phase, seen: Set<Phase>) {
+  return (phase: Phase) => {
+    seen.add(phase);
+    if (phase === wanted) throw new Killed(phase);
+  };
+}
+
+/** What a restart finds, and that life goes on. */
+async function expectAllRight(vault: TestVault, history: TestHistory): Promise<DirectoryJournal> {
+  const journal = await vault.reopen();
+  await history.check(journal);
+  history.scribble(3);
+  await history.seal(journal);
+  await history.check(journal);
+  return journal;
+}
+
+async function expectNoLeftovers(vault: TestVault, journal: DirectoryJournal): Promise<void> {
+  const { state } = journal.group;
+  const names = await vault.files.list(vault.layout.deltas);
+  expect(names).toEqual(
+    state
+      .deltas()
+      .map((delta) => delta.file)
+      .sort(),
+  );
+  expect(await vault.files.list(vault.layout.incoming)).toEqual([]);
+  const bases = new Set(
+    (await vault.files.list(vault.layout.base)).map((name) => name.slice(0, 16)),
+  );
+  expect([...bases].sort()).toEqual([...state.identities()].sort());
+}
+
+describe("killed while moving the base", () => {
+  const seen = new Set<MoveBasePhase>();
+  test.each(moveBasePhases)("at %s", async (phase) => {
+    const { vault, journal, history } = await filledVault({ seed: 1 });
+    const to = journal.points()[4]!.id;
+    const onPhase = killAt(phase, seen);
+    await expect(journal.moveBase({ to, signal, onPhase })).rejects.toThrow(Killed);
+    vault.kill();
+    const next = await expectAllRight(vault, history);
+    await next.moveBase({ to, signal });
+    expect(next.points()[0]?.id).toBe(to);
+    expect(next.group.state.position).toBe(5);
+    await history.check(next);
+    const last = await expectAllRight(vault, history);
+    await expectNoLeftovers(vault, last);
+  });
+  test("every phase of the list is gone through", () =>
+    expect([...seen]).toEqual([...moveBasePhases]));
+});
+
+describe("killed while thinning", () => {
+  const seen = new Set<ThinPhase>();
+  test.each(thinPhases)("at %s", async (phase) => {
+    const { vault, journal, history } = await filledVault({ seed: 2 });
+    const keep = [journal.points()[2]!.id, journal.points()[6]!.id];
+    const onPhase = killAt(phase, seen);
+    await expect(journal.thin({ keep, signal, onPhase })).rejects.toThrow(Killed);
+    vault.kill();
+    const next = await expectAllRight(vault, history);
+    const headBefore = next.points().at(-2)!.id;
+    await next.thin({ keep: [...keep, headBefore], signal });
+    expect(next.points().map((point) => point.sequence)).toEqual([3, 7, 8, 9]);
+    expect(next.group.state.deltas()).toHaveLength(4);
+    await history.check(next);
+    await expectNoLeftovers(vault, await expectAllRight(vault, history));
+  });
+  test("every phase of the list is gone through", () => expect([...seen]).toEqual([...thinPhases]));
+});
+
+type Work = (journal: DirectoryJournal, history: TestHistory) => Promise<unknown>;
+const pointAt = (journal: DirectoryJournal, place: number): PointId => journal.points()[place]!.id;
+const works: readonly (readonly [string, Work])[] = [
+  ["sealing", (journal, history) => history.seal(journal)],
+  ["adding a disk", (journal, history) => (history.addDisk("db/new", mib), history.seal(journal))],
+  ["thinning", (journal) => journal.thin({ keep: [pointAt(journal, 3)], signal })],
+  ["moving the base", (journal) => journal.moveBase({ to: pointAt(journal, 5), signal })],
+];
+
+describe.each(["killed", "full"] as const)("%s at each change of a file", (mode) => {
+  test.each(works)("while %s", async (_, work) => {
+    const files = new KillableFiles();
+    const counted = await filledVault({ seed: 3, files });
+    await counted.journal.indexCache.settled();
+    const before = files.changes;
+    counted.history.scribble(4);
+    await work(counted.journal, counted.history);
+    const changes = files.changes - before;
+    for (let at = 1; at <= changes; at += 1) {
+      const run = await filledVault({ seed: 3, files: new KillableFiles() });
+      await run.journal.indexCache.settled();
+      run.history.scribble(4);
+      run.files.mode = mode;
+      run.files.killAt = run.files.changes + at;
+      const failure = await work(run.journal, run.history).then(
+        () => null,
+        (error: unknown) => error,
+      );
+      if (failure !== null && !isFault(failure)) throw failure;
+      run.files.killAt = null;
+      forgetUnsealed(run.history);
+      if (mode === "killed") {
+        await run.journal.indexCache.settled();
+        run.vault.kill();
+        await adoptHead(run.vault, run.history);
+        await expectAllRight(run.vault, run.history);
+      } else {
+        // Room came back: the same process goes on.
+        await run.history.check(run.journal);
+        run.history.scribble(3);
+        await run.history.seal(run.journal);
+        await run.history.check(run.journal);
+        await expectAllRight(run.vault, run.history);
+      }
+    }
+  });
+});
+
+/** A disk that never came into a point was never there. */
+function forgetUnsealed(history: TestHistory): void {
+  history.disks = history.disks.filter((disk) => disk.sealedSizeBytes !== null);
+}
+
+/** A kill between the rename and the answer: the point may be there after the restart, and is then what the guest had. */
+async function adoptHead(vault: TestVault, history: TestHistory): Promise<void> {
+  const journal = await vault.reopen();
+  const head = journal.head();
+  if (head === null || history.remembered.has(head.id)) return;
+  const known = new Set(history.disks.map((disk) => disk.identity));
+  const isNew = head.disks.some((disk) => !known.has(disk.identity));
+  expect(head.disks.length).toBe(history.disks.length + (isNew ? 1 : 0));
+  if (isNew) history.disks.push(history.lastAdded!);
+  history.acknowledge(head.id);
+}

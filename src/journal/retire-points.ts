@@ -1,0 +1,38 @@
+import { Fault } from "../base/fault.ts";
+import type { LedgerEntry } from "../format/ledger-entry.ts";
+import type { DirectoryJournal } from "./directory-journal.ts";
+import type { Group } from "./group.ts";
+import { type LedgerPoint, named } from "./group-state.ts";
+
+/** Points that one record can name. */
+const pointsAtOnce = 65_536;
+
+/** Rejects with POINT_PINNED when somebody reads a point for which `isGoing` holds. */
+export async function checkPins(
+  group: Group,
+  isGoing: (sequence: number) => boolean,
+): Promise<void> {
+  const sequence = (await group.pinnedSequences()).find(isGoing);
+  if (sequence === undefined) return;
+  const message = `${group.name}: point #${sequence} is being read`;
+  throw new Fault("POINT_PINNED", message, { group: group.name, sequence });
+}
+
+/** Enters that points cannot be opened any more. None are no record. */
+export async function retirePoints(
+  journal: DirectoryJournal,
+  points: readonly LedgerPoint[],
+  reason: string,
+): Promise<void> {
+  for (let start = 0; start < points.length; start += pointsAtOnce) {
+    const going = points.slice(start, start + pointsAtOnce);
+    const entry: LedgerEntry = {
+      kind: "points-retired",
+      body: {
+        points: going.map(({ facts, contentRoot }) => named({ ...facts, contentRoot })),
+        reason,
+      },
+    };
+    await journal.enter(entry);
+  }
+}
