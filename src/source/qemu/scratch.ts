@@ -1,6 +1,6 @@
 import { basename, join } from "node:path";
 import { Fault, isFault } from "../../base/fault.ts";
-import type { FileSystem } from "../../base/file-system.ts";
+import type { FileSystem, StoredFile } from "../../base/file-system.ts";
 import { formatBytes } from "../../base/units.ts";
 import type { DiskName, GroupName } from "../../core/ids.ts";
 import { createImage } from "../../qemu/image.ts";
@@ -22,11 +22,19 @@ export interface ScratchFile {
 }
 
 interface Reservation {
-  readonly path: string;
+  /** Kept open: opening is half of what emptying costs. */
+  readonly file: StoredFile;
   readonly diskSizeBytes: number;
   readonly reservedBytes: number;
   /** The overlay's first bytes when it is empty. */
   readonly empty: Uint8Array;
+}
+
+interface WantedScratch {
+  readonly name: DiskName;
+  readonly sizeBytes: number;
+  readonly needBytes: number;
+  readonly shareBytes: number;
 }
 
 /**
@@ -58,25 +66,27 @@ export class Scratch implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<ReadonlyMap<DiskName, ScratchFile>> {
     const { capBytes } = this.#settings;
-    const prepared = new Map<DiskName, ScratchFile>();
     const needs = disks.map(({ sizeBytes }) => scratchNeedBytes(sizeBytes));
     const shares = shareScratch(capBytes, needs);
-    for (const [index, disk] of disks.entries()) {
-      const share = shares[index]!;
-      if (share < Math.min(scratchShareBytesMin, needs[index]!)) {
-        const message = `scratch.capBytes of ${formatBytes(capBytes)} is too small for ${disks.length} disks`;
-        throw new Fault("CONFIG_INVALID", message, { capBytes, disks: disks.length });
-      }
-      const known = this.#reservations.get(disk.name);
-      const isReady =
-        known?.diskSizeBytes === disk.sizeBytes &&
-        known.reservedBytes === share &&
-        (await this.#isReserved(known));
-      const reservation = isReady ? known : await this.#reserve(disk, share, signal);
-      if (isReady) await this.#empty(reservation);
+    const wanted = disks.map((disk, index) => ({
+      ...disk,
+      needBytes: needs[index]!,
+      shareBytes: shares[index]!,
+    }));
+    const small = wanted.find(
+      ({ needBytes, shareBytes }) => shareBytes < Math.min(scratchShareBytesMin, needBytes),
+    );
+    if (small) {
+      const message = `scratch.capBytes of ${formatBytes(capBytes)} is too small for ${disks.length} disks`;
+      throw new Fault("CONFIG_INVALID", message, { capBytes, disks: disks.length });
+    }
+    const ready = await Promise.all(wanted.map((disk) => this.#reuse(disk)));
+    const prepared = new Map<DiskName, ScratchFile>();
+    for (const [index, disk] of wanted.entries()) {
+      const reservation = ready[index] ?? (await this.#reserve(disk, signal));
       prepared.set(disk.name, {
-        path: reservation.path,
-        thresholdBytes: scratchThresholdBytes(share, needs[index]!),
+        path: reservation.file.path,
+        thresholdBytes: scratchThresholdBytes(disk.shareBytes, disk.needBytes),
       });
     }
     return prepared;
@@ -87,7 +97,7 @@ export class Scratch implements AsyncDisposable {
    * resolves to the names.
    */
   async removeStale(inUse: ReadonlySet<string>): Promise<readonly string[]> {
-    const kept = new Set([...this.#reservations.values()].map(({ path }) => basename(path)));
+    const kept = new Set([...this.#reservations.values()].map(({ file }) => basename(file.path)));
     const names = await this.#files.list(this.directory);
     const own = names.filter((name) => name.startsWith(ownPrefix(this.#group)));
     const stale = own.filter((name) => !inUse.has(name) && !kept.has(name));
@@ -97,50 +107,63 @@ export class Scratch implements AsyncDisposable {
 
   /** Gives the reserved room back. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { path } of this.#reservations.values()) await this.#files.remove(path);
+    for (const { file } of this.#reservations.values()) {
+      await file[Symbol.asyncDispose]();
+      await this.#files.remove(file.path);
+    }
     this.#reservations.clear();
   }
 
-  async #isReserved({ path, reservedBytes }: Reservation): Promise<boolean> {
-    const found = await this.#files.stat(path);
-    return found !== null && found.allocatedBytes >= reservedBytes;
+  /** The disk's overlay of the last point, emptied; null when there is none of the right size with all its room. */
+  async #reuse(disk: WantedScratch): Promise<Reservation | null> {
+    const known = this.#reservations.get(disk.name);
+    if (known?.diskSizeBytes !== disk.sizeBytes) return null;
+    if (known.reservedBytes !== disk.shareBytes) return null;
+    const found = await this.#files.stat(known.file.path);
+    if (found === null || found.allocatedBytes < known.reservedBytes) return null;
+    await known.file.write(known.empty, 0);
+    return known;
   }
 
-  async #reserve(
-    disk: { readonly name: DiskName; readonly sizeBytes: number },
-    reservedBytes: number,
-    signal: AbortSignal,
-  ): Promise<Reservation> {
+  async #reserve(disk: WantedScratch, signal: AbortSignal): Promise<Reservation> {
+    const { shareBytes } = disk;
     const path = join(this.directory, ownNames(this.#group, disk.name).scratchFile);
+    await this.#reservations.get(disk.name)?.file[Symbol.asyncDispose]();
     this.#reservations.delete(disk.name);
     await this.#files.makeDirectory(this.directory);
     await this.#files.remove(path);
     const freeBytes = await this.#files.freeBytes(this.directory);
-    if (freeBytes < reservedBytes) throw fullFault(path, reservedBytes, freeBytes);
+    if (freeBytes < shareBytes) throw fullFault(path, shareBytes, freeBytes);
     await createImage(path, { format: "qcow2", sizeBytes: disk.sizeBytes, signal });
-    const empty = await readWhole(this.#files, path);
-    await runTool("fallocate", ["--posix", "--length", String(reservedBytes), path], {
-      signal,
-    }).catch((error: unknown) => {
-      const isFull = isFault(error, "TOOL_FAILED") && /No space left/.test(error.message);
-      throw isFull ? fullFault(path, reservedBytes, freeBytes) : error;
-    });
-    const reservation = { path, diskSizeBytes: disk.sizeBytes, reservedBytes, empty };
-    this.#reservations.set(disk.name, reservation);
-    return reservation;
-  }
-
-  async #empty({ path, empty }: Reservation): Promise<void> {
-    await using file = await this.#files.open(path, "write");
-    await file.write(empty, 0);
+    const file = await this.#files.open(path, "write");
+    try {
+      const empty = new Uint8Array(await file.sizeBytes());
+      await file.read(empty, 0);
+      await reserveRoom(path, shareBytes, freeBytes, signal);
+      const diskSizeBytes = disk.sizeBytes;
+      const reservation = { file, diskSizeBytes, reservedBytes: shareBytes, empty };
+      this.#reservations.set(disk.name, reservation);
+      return reservation;
+    } catch (error) {
+      await file[Symbol.asyncDispose]();
+      await this.#files.remove(path);
+      throw error;
+    }
   }
 }
 
-async function readWhole(files: FileSystem, path: string): Promise<Uint8Array> {
-  await using file = await files.open(path, "read");
-  const content = new Uint8Array(await file.sizeBytes());
-  await file.read(content, 0);
-  return content;
+/** Allocates the file's room to its end; what is not written reads as zeroes. */
+async function reserveRoom(
+  path: string,
+  lengthBytes: number,
+  freeBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const args = ["--posix", "--length", String(lengthBytes), path];
+  await runTool("fallocate", args, { signal }).catch((error: unknown) => {
+    const isFull = isFault(error, "TOOL_FAILED") && /No space left/.test(error.message);
+    throw isFull ? fullFault(path, lengthBytes, freeBytes) : error;
+  });
 }
 
 function fullFault(path: string, reservedBytes: number, freeBytes: number): Fault {
