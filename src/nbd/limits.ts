@@ -25,8 +25,10 @@ export const effectBytesMax = GIB;
 export const statusBytesMax = 2 * GIB;
 /** Descriptors of one context in one BLOCK_STATUS reply that we take (nbdkit sends at most this many). */
 export const descriptorsReceivedMax = 1024 * KIB;
-/** Descriptors in one BLOCK_STATUS reply that we send: 512 KiB. */
-export const descriptorsSentMax = 64 * KIB;
+/** Descriptors in one BLOCK_STATUS reply that we send: 64 KiB; a client asks again for the rest. */
+export const descriptorsSentMax = 8 * KIB;
+/** What composing such a reply may take in memory: runs are objects before they are bytes. */
+export const statusMemoryBytes = 512 * KIB;
 /** Chunks of one structured reply that we take: the largest payload, torn into sectors. */
 export const replyChunksMax = 64 * KIB + 64;
 /** Error chunk: two lengths, an offset and a message. */

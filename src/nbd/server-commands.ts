@@ -14,8 +14,9 @@ import type { ServerSocket } from "./server-socket.ts";
 const sparseReadMinBytes = 16 * KIB;
 /** A read that falls into more runs is sent as data in one chunk. */
 const sparseRunsMax = 64;
-/** An export is asked for the extents of this much at a time. */
-const extentStepBytes = 256 * MIB;
+/** An export is first asked for the extents of this much, then of twice as much, and so on: one run may be all that is wanted. */
+const extentStepMinBytes = MIB;
+const extentStepMaxBytes = 256 * MIB;
 
 /** What a command needs besides itself. */
 export interface Service {
@@ -140,9 +141,10 @@ async function statusRuns(service: Service, request: ServerRequest, runsMax: num
   assert(found.extents !== undefined);
   const runs: { lengthBytes: number; flags: number }[] = [];
   const endBytes = request.offsetBytes + request.lengthBytes;
-  for (let at = request.offsetBytes; at < endBytes; ) {
-    const stepBytes = Math.min(extentStepBytes, endBytes - at);
-    const extents: readonly Extent[] = await found.extents(at, stepBytes, service.socket.ended);
+  let stepBytes = extentStepMinBytes;
+  for (let at = request.offsetBytes; at < endBytes; stepBytes *= 2) {
+    const askedBytes = Math.min(stepBytes, extentStepMaxBytes, endBytes - at);
+    const extents: readonly Extent[] = await found.extents(at, askedBytes, service.socket.ended);
     assert(extents.length > 0, "extents may stop short, but not at once");
     for (const extent of extents) {
       assert(extent.offsetBytes === at && extent.lengthBytes > 0, "extents have no gaps");

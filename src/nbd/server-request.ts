@@ -1,5 +1,5 @@
 import { errno } from "./errno.ts";
-import { payloadBytesMax } from "./limits.ts";
+import { payloadBytesMax, statusMemoryBytes } from "./limits.ts";
 import { command, commandFlag, requestMagic } from "./protocol.ts";
 import { blockSizesOf, isReadOnly } from "./server-flags.ts";
 import type { Session } from "./server-handshake.ts";
@@ -32,6 +32,7 @@ export function decodeRequest(header: Buffer): ServerRequest | null {
 
 /** Bytes that this request will hold in memory. */
 export function memoryBytesOf(request: ServerRequest): number {
+  if (request.command === command.blockStatus) return statusMemoryBytes;
   const hasPayload = request.command === command.read || request.command === command.write;
   return hasPayload ? Math.min(request.lengthBytes, payloadBytesMax) : 0;
 }

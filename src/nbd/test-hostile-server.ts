@@ -75,8 +75,13 @@ export class ScriptedPeer {
     this.send(uint64(optionReplyMagic), uint32(kind), uint32(type), uint32(data.length), data);
   }
 
-  /** Greets, accepts every option, selects the contexts, and enters transmission with an export of this size and flags. */
-  async admit(options: { sizeBytes: number; flags?: number; contexts?: readonly string[] }) {
+  /** Greets, accepts every option, selects the contexts, and enters transmission with an export like this. */
+  async admit(options: {
+    sizeBytes: number;
+    flags?: number;
+    contexts?: readonly string[];
+    blockSizes?: readonly [minimum: number, preferred: number, maximum: number];
+  }) {
     await this.greet();
     for (;;) {
       const { kind } = await this.option();
@@ -85,7 +90,11 @@ export class ScriptedPeer {
           this.answer(kind, optionReply.metaContext, contextAnswer(index + 1, name));
         }
       }
-      if (kind === 7) this.answer(kind, optionReply.info, exportInfo(options));
+      if (kind === 7) {
+        this.answer(kind, optionReply.info, exportInfo(options));
+        const sizes = options.blockSizes;
+        if (sizes !== undefined) this.answer(kind, optionReply.info, blockSizeInfo(...sizes));
+      }
       this.answer(kind, optionReply.ack);
       if (kind === 7) return;
     }
