@@ -35,9 +35,9 @@ if ! node_is_new_enough node_modules/.bin/node && ! node_is_new_enough node; the
 fi
 
 # ---- Debian packages
-machines="qemu-system-x86 qemu-system-common qemu-utils qemu-block-extra busybox-static"
+machines="qemu-system-x86 qemu-system-common qemu-utils qemu-block-extra"
 peers="libnbd-bin nbdkit fio"
-guest="bc binutils e2fsprogs"
+guest="e2fsprogs util-linux"
 case $task in
   check | sim) packages="" ;;
   demo) packages="$machines $guest" ;;

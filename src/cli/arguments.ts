@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { Fault } from "../base/fault.ts";
-import { GIB, KIB, MIB, TIB } from "../base/units.ts";
 import { type GroupName, parseGroupName } from "../core/ids.ts";
+import { parseSize } from "./config-values.ts";
 
 /** A path that a person typed, from the directory they are in. */
 export function absolutePath(argument: string): string {
@@ -25,18 +25,9 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
   };
 }
 
-const bytesByUnit: Readonly<Record<string, number>> = {
-  "": 1,
-  KiB: KIB,
-  MiB: MIB,
-  GiB: GIB,
-  TiB: TIB,
-};
-
 /** For commander: bytes, "1048576" or "4GiB". */
 export function sizeArgument(text: string): number {
-  const [, digits, unit] = /^(\d{1,15}) ?(KiB|MiB|GiB|TiB|)$/.exec(text) ?? [];
-  const value = digits === undefined ? Number.NaN : Number(digits) * bytesByUnit[unit ?? ""]!;
-  if (Number.isSafeInteger(value) && value > 0) return value;
+  const value = parseSize(text);
+  if (value !== null && Number.isSafeInteger(value) && value > 0) return value;
   throw new InvalidArgumentError('It is a number of bytes, or a size such as "512MiB", "4GiB".');
 }

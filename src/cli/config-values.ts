@@ -22,6 +22,16 @@ export function sizeBytes(limits: { min: number; max: number }) {
     .pipe(bounded(limits, "bytes").int("a whole number of bytes"));
 }
 
+/** Seconds of "500ms", "2s", "5min", "12h", "7d"; null when it is none. */
+export function parseDuration(text: string): number | null {
+  return parseUnits(text, secondsByUnit);
+}
+
+/** Bytes of "1048576", "512MiB", "4GiB"; null when it is none. */
+export function parseSize(text: string): number | null {
+  return /^\d+$/.test(text) ? Number(text) : parseUnits(text, bytesByUnit);
+}
+
 function bounded(limits: { min: number; max: number }, unit: string) {
   return z
     .number()
@@ -30,15 +40,17 @@ function bounded(limits: { min: number; max: number }, unit: string) {
 }
 
 function unitString(what: string, factorByUnit: Readonly<Record<string, number>>) {
-  const units = Object.keys(factorByUnit);
-  const pattern = new RegExp(`^(-?\\d+(?:\\.\\d+)?) ?(${units.join("|")})$`);
   return z.string().transform((text, context) => {
-    const [, digits, unit] = pattern.exec(text) ?? [];
-    if (digits === undefined || unit === undefined) {
-      const message = `"${text}" is no ${what}; units are ${units.join(", ")}`;
-      context.addIssue({ code: "custom", message });
-      return z.NEVER;
-    }
-    return Number(digits) * factorByUnit[unit]!;
+    const value = parseUnits(text, factorByUnit);
+    if (value !== null) return value;
+    const units = Object.keys(factorByUnit).join(", ");
+    context.addIssue({ code: "custom", message: `"${text}" is no ${what}; units are ${units}` });
+    return z.NEVER;
   });
+}
+
+function parseUnits(text: string, factorByUnit: Readonly<Record<string, number>>): number | null {
+  const [, digits, unit = ""] = /^(-?\d+(?:\.\d+)?) ?([a-z]+)$/i.exec(text) ?? [];
+  const factor = Object.hasOwn(factorByUnit, unit) ? factorByUnit[unit] : undefined;
+  return digits === undefined || factor === undefined ? null : Number(digits) * factor;
 }

@@ -4,10 +4,12 @@ import type { CommandContext } from "./command-context.ts";
 import { doctorVerb } from "./doctor.ts";
 import { exportVerb } from "./export.ts";
 import { mountVerb } from "./mount.ts";
+import { moveBaseVerb } from "./move-base.ts";
 import { pointsVerb } from "./points.ts";
 import { buildProgram, runCommandLine } from "./program.ts";
 import { type Replicate, runVerb } from "./run.ts";
 import { statusVerb } from "./status.ts";
+import { thinVerb } from "./thin.ts";
 import { vaultVerb } from "./vault-init.ts";
 
 /** The command line with all its verbs; what replicates is handed in, because it lives above. */
@@ -23,6 +25,8 @@ export function afterimageProgram(
     mountVerb,
     exportVerb,
     bootVerb,
+    thinVerb,
+    moveBaseVerb,
     doctorVerb,
   ];
   return buildProgram(context, verbs, options.version);

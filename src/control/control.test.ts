@@ -49,12 +49,12 @@ test("a request is done by the writer, with progress on the way", async () => {
   const progress: unknown[] = [];
   const answer = await askWriter({
     path,
-    request: { verb: "thin", group: "erp" as never, keep: ["0123456789abcdef" as never] },
+    request: { verb: "thin", group: "erp" as never, retire: ["0123456789abcdef" as never] },
     signal,
     onProgress: (done, total) => progress.push([done, total]),
   });
   expect(answer).toEqual({ result: { retired: 3 } });
-  expect(seen).toEqual([{ verb: "thin", group: "erp", keep: ["0123456789abcdef"] }]);
+  expect(seen).toEqual([{ verb: "thin", group: "erp", retire: ["0123456789abcdef"] }]);
   expect(progress).toEqual([
     [1, 2],
     [2, null],

@@ -1,6 +1,8 @@
 import type { PointId } from "../core/ids.ts";
 import type { Point } from "../core/point.ts";
 import type { DirectoryJournal } from "../journal/directory-journal.ts";
+import { moveBase } from "../journal/move-base.ts";
+import { thin } from "../journal/thin.ts";
 import type { ControlRequest } from "./requests.ts";
 import type { ReportProgress } from "./server.ts";
 
@@ -22,9 +24,25 @@ export async function performChange(
   switch (request.verb) {
     case "record-verified":
       return recordVerified(journal, request.points, options);
-    default:
-      return null;
+    case "thin":
+      return thin(journal, {
+        keep: pointsWithout(journal, request.retire),
+        signal: options.signal,
+        onProgress: ({ done, total }) => options.onProgress?.(done, total),
+      });
+    case "move-base":
+      return moveBase(journal, {
+        to: request.point,
+        signal: options.signal,
+        onProgress: ({ doneBytes }) => options.onProgress?.(doneBytes, null),
+      });
   }
+}
+
+function pointsWithout(journal: DirectoryJournal, retire: readonly PointId[]): readonly PointId[] {
+  const going = new Set(retire);
+  const ids = journal.points().map((point) => point.id);
+  return ids.filter((id) => !going.has(id));
 }
 
 /** Points that were retired while they were being hashed are left out. */

@@ -20,8 +20,8 @@ const pointsMax = 100_000;
 
 /** What a running writer does for others, because only one process writes to a vault. */
 export const controlRequestSchema = z.discriminatedUnion("verb", [
-  /** Retires all points but `keep` and merges their deltas. */
-  z.strictObject({ verb: z.literal("thin"), group, keep: z.array(point).max(pointsMax) }),
+  /** Retires these points, all but the newest of the group, and merges their deltas. Those sealed meanwhile stay. */
+  z.strictObject({ verb: z.literal("thin"), group, retire: z.array(point).max(pointsMax) }),
   /** Moves the base up to `point`, which becomes the oldest that can be opened; older ones are retired. */
   z.strictObject({ verb: z.literal("move-base"), group, point }),
   /** Enters in the ledger that the points were hashed and found good. */
