@@ -156,6 +156,7 @@ build() { # DIRECTORY CACHE
   mkdir -p "$1" "$2"
   work=$(mktemp -d "${TMPDIR:-/tmp}/afterimage-guest.XXXXXX")
   trap 'rm -rf "$work"' EXIT
+  trap 'exit 143' TERM INT HUP
   system="$work/system"
   mkdir -p "$system" "$work/kernel" "$work/host"
   list=$(versions)

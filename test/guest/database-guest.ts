@@ -39,15 +39,15 @@ export interface DatabaseState {
 
 /** Matches the console line with which the guest says that its database answers. */
 export const guestReadyPattern = /^GUEST \{"event":"ready"/;
-/** Matches the console line with which the guest says that its database will not answer. */
-export const guestFailedPattern = /^GUEST \{"event":"failed"/;
+/** Matches the console line with which the guest says how its database is, well or not. */
+export const guestAnswerPattern = /^GUEST \{"event":"(ready|failed)"/;
 
 /** Waits until the guest's database answers, or rejects with GUEST_FAILED. */
 export async function waitForDatabase(
   console: MachineConsole,
   signal?: AbortSignal,
 ): Promise<DatabaseState> {
-  const line = await console.waitForLine(/^GUEST \{"event":"(ready|failed)"/, {
+  const line = await console.waitForLine(guestAnswerPattern, {
     timeoutMs: guestBootTimeoutMs,
     signal,
   });

@@ -1,10 +1,9 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { systemClock } from "../../src/base/clock.ts";
 import { Fault } from "../../src/base/fault.ts";
 import { GIB, MIB } from "../../src/base/units.ts";
@@ -12,7 +11,6 @@ import { startMachine } from "../../src/qemu/machine.ts";
 import { imageNode } from "../../src/qemu/machine-arguments.ts";
 import { databaseDefinition, guestBootTimeoutMs, waitForDatabase } from "./database-guest.ts";
 
-const run = promisify(execFile);
 const here = import.meta.dirname;
 const cacheDirectory = join(here, "../../.cache/guest");
 const dataSizeBytes = GIB;
@@ -139,26 +137,50 @@ function shortHash(text: string): string {
 
 /** Held until disposed, or until this process is gone. */
 async function lockCache(signal: AbortSignal): Promise<AsyncDisposable> {
-  const child = spawn("flock", [join(cacheDirectory, "lock"), "sh", "-c", "echo held; exec cat"], {
-    stdio: ["pipe", "pipe", "inherit"],
-    signal,
-  });
-  await once(child.stdout, "data", { signal });
-  return {
+  signal.throwIfAborted();
+  const words = [join(cacheDirectory, "lock"), "sh", "-c", "echo held; exec cat"];
+  const child = spawn("flock", words, { stdio: ["pipe", "pipe", "inherit"] });
+  const gone = once(child, "close");
+  const lock = {
     [Symbol.asyncDispose]: async () => {
-      const gone = once(child, "exit");
       child.stdin.end();
+      child.kill();
       await gone;
     },
   };
+  try {
+    await once(child.stdout, "data", { signal });
+    return lock;
+  } catch (error) {
+    await lock[Symbol.asyncDispose]();
+    throw signal.aborted ? signal.reason : error;
+  }
 }
 
+/** Runs a program, and what it starts, to the end; aborting ends all of them. */
 async function runTool(program: string, args: string[], signal: AbortSignal): Promise<string> {
+  signal.throwIfAborted();
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const stop = () => {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGTERM");
+  };
+  signal.addEventListener("abort", stop, { once: true });
+  let output = "";
+  let complaint = "";
+  child.stdout.on("data", (bytes: Buffer) => {
+    output += bytes.toString();
+  });
+  child.stderr.on("data", (bytes: Buffer) => {
+    complaint += bytes.toString();
+  });
   try {
-    return (await run(program, args, { signal })).stdout;
+    const [exitCode] = await once(child, "close");
+    if (exitCode === 0) return output;
   } catch (error) {
-    if (signal.aborted) throw signal.reason;
-    const stderr = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
-    throw new Fault("TOOL_FAILED", `${program} ${args[0] ?? ""}: ${stderr || String(error)}`);
+    complaint += String(error);
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
+  signal.throwIfAborted();
+  throw new Fault("TOOL_FAILED", `${program} ${args[0] ?? ""}: ${complaint.trim()}`);
 }
