@@ -18,7 +18,11 @@ const codecs: readonly Codec[] = ["raw", "zstd"];
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 
-const compression = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+const compression = { [constants.ZSTD_c_compressionLevel]: 1 };
+/** Handing less than this to another thread costs more than compressing it. */
+const threadWorthBytesMin = 256 * 1024;
+/** A frame of data that does not compress is a little longer than the data (RFC 8878: block headers). */
+const frameSlackBytes = 1024;
 /** A chunk is 1 MiB at most, so no honest frame needs a larger window; a hostile one gets no more memory than that. */
 const windowLogMax = 20;
 
@@ -32,14 +36,15 @@ export function codecOf(number: number): Codec | null {
   return codecs[number] ?? null;
 }
 
-/** `data` as a zstd payload: one frame and its CRC-32; null when that would not be smaller. On this thread unless `usesThreads`. */
+/** `data` as a zstd payload: one frame and its CRC-32; null when that would not be smaller. Large ones elsewhere if `usesThreads`. */
 export async function encodeZstdPayload(
   data: Uint8Array,
   options: { readonly usesThreads: boolean },
 ): Promise<Buffer | null> {
-  const frame = options.usesThreads
-    ? await compress(data, compression)
-    : zstdCompressSync(data, compression);
+  // One output buffer that holds any frame: growing by the default of 16 KiB costs as much as compressing.
+  const settings = { params: compression, chunkSize: data.length + frameSlackBytes };
+  const usesThread = options.usesThreads && data.length >= threadWorthBytesMin;
+  const frame = usesThread ? await compress(data, settings) : zstdCompressSync(data, settings);
   if (frame.length + payloadCrcLengthBytes >= data.length) return null;
   const payload = Buffer.allocUnsafe(frame.length + payloadCrcLengthBytes);
   payload.set(frame, 0);
