@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, stat, writeFile } from "node:fs/promises";
+import { appendFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MIB } from "../src/base/units.ts";
@@ -182,6 +182,40 @@ describe("afterimage run", () => {
     running.child.kill("SIGCONT");
     expect((await running.ended).exitCode).toBe(2);
   });
+});
+
+test("points are thinned and the base is moved through the process that replicates", async () => {
+  await using running = startAfterimage("run", config);
+  await running.seen(/sealed #5/);
+  const sequences = async () => (await points()).map((point) => point.sequence);
+  const thinned = await afterimageJson<{ retired: number }>(
+    ...["thin", vault, "erp", "--keep", "#1", "--keep", "#4"],
+  );
+  expect(thinned.retired).toBeGreaterThanOrEqual(2);
+  expect((await sequences()).slice(0, 2)).toEqual([1, 4]);
+  const moved = await afterimageJson<{ retired: number }>("move-base", vault, "erp", "--to", "#4");
+  expect(moved.retired).toBe(1);
+  expect((await sequences())[0]).toBe(4);
+  const before = (await points()).length;
+  await running.seen(new RegExp(`sealed #${before + 8}`));
+  running.child.kill("SIGINT");
+  expect(await running.ended).toMatchObject({ exitCode: 0 });
+});
+
+test("retention retires what is too much, and a point that is mounted waits", async () => {
+  await run("--cycles", "3");
+  await using mount = startAfterimage("mount", vault, "erp", "--point", "#2", "--json");
+  await mount.seen(/uri/);
+  await appendFile(config, "retention: {pointsMax: 3}\n");
+  await using running = startAfterimage("run", config);
+  await running.seen(/sealed #9/);
+  expect((await points()).map((point) => point.sequence)).toContain(2);
+  mount.child.kill("SIGINT");
+  await mount.ended;
+  await running.seen(/sealed #18/);
+  running.child.kill("SIGINT");
+  await running.ended;
+  expect((await points()).length).toBeLessThanOrEqual(4);
 });
 
 test("an export that is interrupted leaves nothing", async () => {
