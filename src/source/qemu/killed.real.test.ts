@@ -121,7 +121,7 @@ describe("a freeze of which QEMU carried out only the first commands", () => {
     // The scratch files stay, as a killed process leaves them.
     const since = sinceOf(twoNames, 1);
     const kept = await source.freeze({ id: testPoint(2), since, signal });
-    await guest.dropSourceConnection();
+    guest.dropSourceConnection();
     await kept[Symbol.asyncDispose]();
     while (burst[0]?.execute !== "blockdev-add") burst.shift();
   });
