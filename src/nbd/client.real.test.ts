@@ -257,7 +257,7 @@ describe.skipIf(!isInstalled("nbdkit"))("nbdkit", () => {
     await Promise.all(
       Array.from({ length: 32 }, (_, index) => client.read(index * KIB, Buffer.alloc(KIB))),
     );
-    const timeouts = { replyMs: 300 };
+    const timeouts = { replyMs: 1500 };
     await using impatient = await connectNbd({ address: server.address, timeouts });
     await impatient.read(0, Buffer.alloc(1));
     const writing = impatient.write(0, Buffer.of(1));

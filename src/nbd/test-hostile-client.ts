@@ -26,6 +26,11 @@ export class ScriptedClient {
     this.#socket.destroy();
   }
 
+  /** Bytes sent that the server has not taken from the kernel yet, nor the kernel from us. */
+  get unsentBytes(): number {
+    return this.#socket.writableLength;
+  }
+
   async greet(flags = 3): Promise<void> {
     const greeting = await this.peer.take(18);
     assert.equal(greeting.readBigUInt64BE(0), greetingMagic);
