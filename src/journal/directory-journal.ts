@@ -100,9 +100,8 @@ export class DirectoryJournal implements Journal {
         header,
         delta,
         commit: (finished, cost, adopted) => this.#commit(header, { finished, cost, adopted }),
-        release: async () => {
+        release: () => {
           this.#isWriting = false;
-          await files.remove(path);
         },
       });
     } catch (error) {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Fault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import type { DiskIdentity } from "../core/ids.ts";
 import type { PointWriter, StagedDisk } from "../core/journal.ts";
 import type { Point, PointCost, PointDisk, PointHeader } from "../core/point.ts";
@@ -23,7 +23,7 @@ export class DeltaPointWriter implements PointWriter {
   readonly #header: PointHeader;
   readonly #delta: DeltaWriter;
   readonly #commit: Commit;
-  readonly #release: () => Promise<void>;
+  readonly #release: () => void;
   readonly #places: ReadonlyMap<DiskIdentity, number>;
   readonly #written: readonly RunSet[];
   readonly #adopted: StagedBlocks[] = [];
@@ -34,7 +34,7 @@ export class DeltaPointWriter implements PointWriter {
     header: PointHeader;
     delta: DeltaWriter;
     commit: Commit;
-    release: () => Promise<void>;
+    release: () => void;
   }) {
     this.#header = options.header;
     this.#delta = options.delta;
@@ -96,8 +96,11 @@ export class DeltaPointWriter implements PointWriter {
     await this.#sealing?.catch(() => {}); // Whoever sealed was told.
     try {
       await this.#delta[Symbol.asyncDispose]();
+    } catch (error) {
+      // What could not be removed lies in `incoming`, which the next start empties; whoever gives up has a fault of his own.
+      if (!isFault(error)) throw error;
     } finally {
-      await this.#release();
+      this.#release();
     }
   }
 
