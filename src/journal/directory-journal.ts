@@ -111,10 +111,12 @@ export class DirectoryJournal implements Journal {
   }
 
   async stage(request: StageRequest): Promise<StagedDisk> {
+    await this.staging.releaseUsed(this.group.state);
     return this.staging.open(request, await this.#stagedOver(request));
   }
 
-  staged(): Promise<readonly StagedStatus[]> {
+  async staged(): Promise<readonly StagedStatus[]> {
+    await this.staging.releaseUsed(this.group.state);
     return this.staging.list();
   }
 

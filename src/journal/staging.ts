@@ -76,8 +76,11 @@ export class Staging {
     await removeStagedRecord(this.#files, this.#recordPath(status.identity));
   }
 
-  /** After a crash: releases what the ledger's points have taken over, and removes what belongs to no sync. */
-  async recover(state: GroupState): Promise<readonly string[]> {
+  /**
+   * Releases what the ledger's points have taken over, if that failed when they were sealed. Until then its record stands, and
+   * whoever believed it would remove the base of a point.
+   */
+  async releaseUsed(state: GroupState): Promise<readonly string[]> {
     const notes: string[] = [];
     const records = await listStagedRecords(this.#files, this.#layout.staged);
     for (const record of records) {
@@ -86,6 +89,12 @@ export class Staging {
       await this.release(record);
       notes.push(`The staged ${record.kind} of ${record.disk} was already part of a sealed point.`);
     }
+    return notes;
+  }
+
+  /** After a crash: releases what was taken over, and removes what belongs to no sync. */
+  async recover(state: GroupState): Promise<readonly string[]> {
+    const notes = [...(await this.releaseUsed(state))];
     const left = await listStagedRecords(this.#files, this.#layout.staged);
     const kept = new Set(left.map((record) => `${record.identity}.`));
     for (const name of await this.#files.list(this.#layout.staged)) {
