@@ -70,7 +70,7 @@ export async function startTestMachine(
     async io(disk, command) {
       const line = { "command-line": `qemu-io -d ${device(disk)} "${command}"` };
       const said = await qmp.execute("human-monitor-command", line);
-      if (/fail|error|invalid/i.test(String(said))) throw new Error(`${command}: ${said}`);
+      if (/fail|error|invalid/i.test(String(said))) throw new Error(`${command}: ${String(said)}`);
     },
     async bitmaps(disk) {
       const answer = await qmp.execute("query-named-block-nodes", { flat: true });
