@@ -24,6 +24,12 @@ export function statusVerb(context: CommandContext): Command {
     .action((vault: string, options: CommonOptions) => runStatus(context, vault, options));
 }
 
+const answerTimeoutMs = 3000;
+const silentTrouble = "the process that writes to the vault gives no answer: look at its log";
+
+/** Null: nobody writes. "silent": somebody does and gives no answer. */
+type Writer = WriterState | "silent" | null;
+
 interface GroupStatus {
   readonly name: GroupName;
   /** From the writer; "idle" when none runs. */
@@ -64,26 +70,37 @@ async function runStatus(
   });
 }
 
-async function askForState(context: CommandContext, directory: string) {
+/** A writer that is stopped or overloaded must not keep a reader waiting. */
+async function askForState(context: CommandContext, directory: string): Promise<Writer> {
   const path = controlSocket(directory);
-  const { signal } = context;
-  const answer = await askWriter({ path, request: { verb: "state" }, signal });
-  return answer === null ? null : writerStateSchema.parse(answer.result);
+  const late = AbortSignal.timeout(answerTimeoutMs);
+  const signal = AbortSignal.any([context.signal, late]);
+  try {
+    const answer = await askWriter({ path, request: { verb: "state" }, signal });
+    return answer === null ? null : writerStateSchema.parse(answer.result);
+  } catch (error) {
+    if (late.aborted && !context.signal.aborted) return "silent";
+    throw error;
+  }
 }
 
 async function groupStatus(
   context: CommandContext,
   vault: Vault,
   name: GroupName,
-  writer: WriterState | null,
+  writer: Writer,
 ): Promise<GroupStatus> {
   const points = (await vault.reader(name)).points();
   const newest = points.at(-1) ?? null;
-  const running = writer?.groups.find((group) => group.name === name);
+  const groups = writer === null || writer === "silent" ? [] : writer.groups;
+  const running = groups.find((group) => group.name === name);
   return {
     name,
-    state: running?.state ?? "idle",
-    trouble: running?.trouble ?? troubleOf(newest, running === undefined),
+    state: running?.state ?? (writer === "silent" ? "unknown" : "idle"),
+    trouble:
+      writer === "silent"
+        ? silentTrouble
+        : (running?.trouble ?? troubleOf(newest, running === undefined)),
     points: points.length,
     oldest: pointStatus(points[0] ?? null),
     newest: pointStatus(newest),
@@ -116,10 +133,15 @@ function pointStatus(point: Point | null): PointStatus | null {
 function describe(
   directory: string,
   id: string,
-  writer: WriterState | null,
+  writer: Writer,
   groups: readonly GroupStatus[],
 ): string {
-  const who = writer === null ? "nobody writes" : `process ${writer.pid} writes`;
+  const who =
+    writer === null
+      ? "nobody writes"
+      : writer === "silent"
+        ? "somebody writes"
+        : `process ${writer.pid} writes`;
   const head = `Vault ${id} in ${directory}; ${who}.`;
   if (groups.length === 0) return `${head}\nNo groups yet: \`afterimage run CONFIG\` makes them.`;
   const table = formatTable(

@@ -2,11 +2,14 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { systemClock } from "../base/clock.ts";
 import { nodeFileSystem } from "../base/node-file-system.ts";
 import { MIB } from "../base/units.ts";
+import { serveControl } from "../control/server.ts";
 import type { Point } from "../core/point.ts";
 import { TestHistory } from "../journal/history-for-test.ts";
 import { nodeVault, type TestVault } from "../journal/vault-for-test.ts";
+import { controlSocket } from "../journal/vault-layout.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { command, commandJson, startCommand } from "./command-for-test.ts";
 import type { ReplicationRequest } from "./run.ts";
@@ -122,6 +125,19 @@ describe("status", () => {
     });
     const { stdout } = await command("status", vault.directory);
     expect(stdout).toMatch(/GROUP +STATE[\s\S]*erp +idle +3/);
+  });
+  test("does not wait for a writer that gives no answer", async () => {
+    const quiet = Promise.withResolvers<null>();
+    const { directory } = vault;
+    const clock = systemClock();
+    const path = controlSocket(directory);
+    const server = await serveControl({ path, clock, handle: () => quiet.promise });
+    expect(await commandJson("status", directory)).toMatchObject({
+      writer: "silent",
+      groups: [{ state: "unknown", trouble: expect.stringContaining("gives no answer") }],
+    });
+    quiet.resolve(null);
+    await server[Symbol.asyncDispose]();
   });
   test("of a directory that is no vault", async () => {
     expect(await command("status", directory)).toMatchObject({
