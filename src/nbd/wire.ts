@@ -13,11 +13,6 @@ export function readUint64(from: Buffer, at: number): number | null {
   return Number.isSafeInteger(value) ? value : null;
 }
 
-/** A Buffer over the same bytes as `bytes`; nothing is copied. */
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
 /** A 32-bit length followed by the text as UTF-8: how the options carry names. */
 export function lengthPrefixed(text: string): Buffer {
   const bytes = Buffer.from(text, "utf8");
