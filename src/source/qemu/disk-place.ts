@@ -18,6 +18,11 @@ export interface PlacedDisk {
   readonly bitmaps: readonly DirtyBitmap[];
 }
 
+interface Graph {
+  readonly nodes: readonly BlockGraphNode[];
+  readonly drives: readonly GuestDrive[];
+}
+
 /** The name of a machine's disk in the group. */
 export function diskNameOf(machine: QemuMachineSettings, disk: QemuDiskSettings): DiskName {
   return `${machine.name}/${disk.name}` as DiskName;
@@ -35,18 +40,19 @@ const protocolDrivers = ["file", "host_device", "nvme", "nbd", "rbd", "iscsi"];
 export function placeDisks(
   group: GroupName,
   machine: QemuMachineSettings,
-  graph: { readonly nodes: readonly BlockGraphNode[]; readonly drives: readonly GuestDrive[] },
+  graph: Graph,
 ): readonly PlacedDisk[] {
   const nodes = graph.nodes.filter((node) => !node.name.startsWith(ownPrefix(group)));
   return machine.disks.map((disk) => {
     const name = diskNameOf(machine, disk);
-    const node = findNode(disk, nodes, graph.drives);
+    const node = findNode(disk, nodes, graph);
     if (node === null) {
       const message = `${name}: no ${describe(disk)} in the QEMU of ${machine.name}`;
       throw new Fault("DISK_MISSING", message, { disk: name, machine: machine.name });
     }
     requireSize(name, node);
     requireTracking(name, node, disk.tracking);
+    requireShown(name, node, graph);
     return {
       name,
       node: node.name,
@@ -61,24 +67,32 @@ export function placeDisks(
 function findNode(
   disk: QemuDiskSettings,
   nodes: readonly BlockGraphNode[],
-  drives: readonly GuestDrive[],
+  graph: Graph,
 ): BlockGraphNode | null {
-  const named = (name: string | null | undefined) =>
-    nodes.find((node) => node.name === name) ?? null;
-  if (disk.node !== undefined) return named(disk.node);
-  if (disk.device !== undefined) {
-    return named(drives.find((drive) => isDevice(drive.device, disk.device ?? ""))?.node);
+  const { node: nodeName, device, drive: driveName, image } = disk;
+  if (nodeName !== undefined) return nodes.find((node) => node.name === nodeName) ?? null;
+  if (device !== undefined || driveName !== undefined) {
+    const drive = graph.drives.find((found) =>
+      device === undefined ? found.drive === driveName : isDevice(found.device, device),
+    );
+    const top = graph.nodes.find((node) => node.name === drive?.node);
+    // While a point is open a filter of ours is the top; it shows the same file as the disk beneath it.
+    if (top === undefined || nodes.includes(top)) return top ?? null;
+    return formatNode(nodes, top.filename);
   }
-  if (disk.drive !== undefined) {
-    return named(drives.find((drive) => drive.drive === disk.drive)?.node);
-  }
-  const showing = nodes.filter((node) => node.filename === disk.image);
-  return (
-    showing.find((node) => drives.some((drive) => drive.node === node.name)) ??
-    showing.find((node) => !protocolDrivers.includes(node.driver)) ??
-    showing[0] ??
-    null
-  );
+  const tops = graph.drives.map((drive) => drive.node);
+  const top = nodes.find((node) => node.filename === image && tops.includes(node.name));
+  return top ?? formatNode(nodes, image);
+}
+
+/** The upper one of the nodes that show a file. */
+function formatNode(
+  nodes: readonly BlockGraphNode[],
+  filename: string | undefined,
+): BlockGraphNode | null {
+  const showing = nodes.filter((node) => node.filename === filename);
+  const isFormat = (node: BlockGraphNode) => !protocolDrivers.includes(node.driver);
+  return showing.find(isFormat) ?? showing[0] ?? null;
 }
 
 /** A device goes by its id or its path; a virtio disk's drive is on a part of it. */
@@ -99,6 +113,28 @@ function requireSize(name: DiskName, node: BlockGraphNode): void {
     return;
   const message = `${name}: a size of ${node.sizeBytes} bytes cannot be replicated`;
   throw new Fault("DISK_UNSUPPORTED", message, { disk: name, sizeBytes: node.sizeBytes });
+}
+
+/**
+ * Whether the guest's writes go through the node: it is the top of a drive, or beneath a filter, which shows the same file. Not
+ * when another tool has put an overlay above it or moved the drive to another image: its bitmaps see nothing then. A QEMU
+ * without drives (a storage daemon) is believed.
+ */
+export function isShown(
+  node: { readonly name: string; readonly filename: string },
+  graph: Graph,
+): boolean {
+  const tops = graph.drives.flatMap((drive) => (drive.node === null ? [] : [drive.node]));
+  if (tops.length === 0 || tops.includes(node.name)) return true;
+  return graph.nodes.some(
+    ({ name, filename }) => tops.includes(name) && filename === node.filename,
+  );
+}
+
+function requireShown(name: DiskName, node: BlockGraphNode, graph: Graph): void {
+  if (!node.isReadOnly && isShown(node, graph)) return;
+  const message = `${name}: the guest does not write to node ${node.name}; was a snapshot made, or the disk moved?`;
+  throw new Fault("DISK_MISSING", message, { disk: name, node: node.name });
 }
 
 function requireTracking(

@@ -64,6 +64,9 @@ export class DiskReader implements AsyncDisposable {
     readonly sizeBytes: number;
   }): AsyncGenerator<Extent> {
     const { sizeBytes } = options;
+    // These will be needed; connecting takes as long as finding the first dirty run.
+    void this.#contextClient(allocationContext);
+    this.#dataClient().catch(() => {}); // Told to whoever reads.
     const spans = spansOf(wholeBlocks(this.#dirtyRuns(options), sizeBytes));
     const classified = mapOrdered(spans, spansInFlightMax, (span) => this.#classified(span));
     yield* joinEqual(flat(classified));
@@ -72,9 +75,11 @@ export class DiskReader implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
     const opened = await Promise.allSettled([...this.#data, ...this.#contexts.values()]);
-    for (const client of opened) {
-      if (client.status === "fulfilled") await client.value[Symbol.asyncDispose]();
-    }
+    await Promise.all(
+      opened.map(async (client) => {
+        if (client.status === "fulfilled") await client.value[Symbol.asyncDispose]();
+      }),
+    );
   }
 
   async #classified(span: Span): Promise<readonly Extent[]> {

@@ -36,7 +36,7 @@ export async function takeInstant(
   await context.phase("frozen");
   for (const freeze of running) {
     const answers = await freeze.hold.session.qmp.executeAll(freeze.expose(), { signal });
-    disks.push(...freeze.confirm(valuesOf(answers).at(-1)));
+    disks.push(...freeze.confirm(answers));
   }
   const { upperMs, consistency } = barrier;
   return { disks, instant: { lowerMs, upperMs, clockErrorMs: null }, consistency };
@@ -60,7 +60,7 @@ async function takeAtOnce(
   const answering = freeze.hold.session.qmp.executeAll(burst, { signal });
   answering.catch(() => {}); // Awaited below; the phase before it may reject first.
   await context.phase("sent");
-  return freeze.confirm(valuesOf(await answering).at(-1));
+  return freeze.confirm(await answering);
 }
 
 /**

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { Fault, isFault } from "../../base/fault.ts";
 import type { DiskName, GroupName, PointId } from "../../core/ids.ts";
 import { frozenBitmapName, recordingBitmapName } from "../../qemu/bitmap-name.ts";
-import { parseNodes } from "../../qemu/block-graph.ts";
+import { parseDrives, parseNodes } from "../../qemu/block-graph.ts";
 import * as commands from "../../qemu/commands.ts";
 import { ownNames } from "../../qemu/own-names.ts";
 import { type OwnThings, removeOwnThings } from "../../qemu/own-things.ts";
 import type { QmpAnswer } from "../../qemu/qmp.ts";
 import type { QmpCommand } from "../../qemu/qmp-messages.ts";
-import type { PlacedDisk } from "./disk-place.ts";
+import { isShown, type PlacedDisk } from "./disk-place.ts";
 import type { ScratchFile } from "./scratch.ts";
 import type { Hold } from "./sessions.ts";
 import { isGood, type RecordingBitmap, recordingSince } from "./tracking.ts";
@@ -113,15 +113,24 @@ export class MachineFreeze {
       const node = scratch === null ? disk.node : names.fleeceNode;
       return commands.addExport(node, names.pointExport, [frozen]);
     });
-    return [...exports, commands.queryNodes()];
+    const { isLive } = this.hold.session;
+    return [...exports, commands.queryNodes(), ...(isLive ? [commands.queryDrives()] : [])];
   }
 
-  /** Reads the answer to `expose`'s question. BITMAP_LOST when a bitmap is not as it has to be. */
-  confirm(answer: unknown): readonly FrozenDisk[] {
-    const nodes = parseNodes(answer);
-    this.hold.session.learn(nodes);
+  /**
+   * Reads the answers to a burst that ended with `expose`. BITMAP_LOST when a bitmap is not as it has to be, or when the guest's
+   * writes do not go through the node that it is on.
+   */
+  confirm(answers: readonly QmpAnswer[]): readonly FrozenDisk[] {
+    const { session } = this.hold;
+    const values = valuesOf(answers);
+    const drives = session.isLive ? parseDrives(values.at(-1)) : [];
+    const nodes = parseNodes(values.at(session.isLive ? -2 : -1));
+    session.learn(nodes);
     return this.#disks.map((disk) => {
-      const bitmaps = nodes.find(({ name }) => name === disk.disk.node)?.bitmaps ?? [];
+      const node = nodes.find(({ name }) => name === disk.disk.node);
+      const isWritten = node && !node.isReadOnly && isShown(node, { nodes, drives });
+      const bitmaps = isWritten ? node.bitmaps : [];
       const named = (name: string) => bitmaps.find((bitmap) => bitmap.name === name);
       const since = named(disk.since.name);
       const recording = named(disk.recording);

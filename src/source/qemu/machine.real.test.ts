@@ -1,6 +1,8 @@
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { GIB, MIB } from "../../base/units.ts";
 import { blockSizeBytes } from "../../core/limits.ts";
+import { createImage } from "../../qemu/image.ts";
 import {
   diskName,
   extentsOf,
@@ -156,6 +158,57 @@ test("a resize while a point is read is refused by QEMU and works after it", asy
   await expect(machine.qmp.execute("block_resize", resize)).rejects.toThrow();
   await snapshot[Symbol.asyncDispose]();
   await machine.qmp.execute("block_resize", resize);
+});
+
+test("a snapshot that another tool puts above a disk fails the next point, which would miss every write", async () => {
+  await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+  await using source = host.source({ db: disks });
+  await source.track([data], testPoint(1), { signal });
+  const path = join(host.directory, "overlay.qcow2");
+  await createImage(path, { format: "qcow2", sizeBytes: 64 * MIB });
+  await machine.qmp.execute("blockdev-add", {
+    driver: "qcow2",
+    "node-name": "overlay",
+    backing: null,
+    file: { driver: "file", filename: path },
+  });
+  await machine.qmp.execute("blockdev-snapshot", { node: "data", overlay: "overlay" });
+  await machine.io("data", "write -P 7 1M 64k");
+  const freezing = source.freeze({ id: testPoint(2), since, signal });
+  await expect(freezing).rejects.toMatchObject({ code: "DISK_MISSING", details: { disk: data } });
+  expect(await machine.ours()).toEqual([]);
+  await expect(source.repair({ keep: [testPoint(1)], signal })).rejects.toMatchObject({
+    code: "DISK_MISSING",
+  });
+});
+
+test("a disk found by its device that moved to another image has lost its bitmap", async () => {
+  await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+  const disk = { name: "data", device: "d-data", tracking: "persistent" as const };
+  await using source = host.source(
+    {},
+    { machines: [{ name: "db" as never, qmpPath: machine.qmpPath, disks: [disk] }] },
+  );
+  await source.track([data], testPoint(1), { signal });
+  const path = join(host.directory, "moved.qcow2");
+  await createImage(path, { format: "qcow2", sizeBytes: 64 * MIB });
+  await machine.qmp.execute("blockdev-add", {
+    driver: "qcow2",
+    "node-name": "moved",
+    file: { driver: "file", filename: path },
+  });
+  const ready = machine.qmp.waitForEvent(({ event }) => event === "BLOCK_JOB_READY");
+  const mirror = { "job-id": "move", device: "data", target: "moved", sync: "full" };
+  await machine.qmp.execute("blockdev-mirror", mirror);
+  await ready;
+  const done = machine.qmp.waitForEvent(({ event }) => event === "BLOCK_JOB_COMPLETED");
+  await machine.qmp.execute("block-job-complete", { device: "move" });
+  await done;
+  await machine.io("data", "write -P 7 1M 64k");
+  const freezing = source.freeze({ id: testPoint(2), since, signal });
+  await expect(freezing).rejects.toMatchObject({ code: "BITMAP_LOST", details: { disk: data } });
+  const { disks: found } = await source.repair({ keep: [testPoint(1)], signal });
+  expect(found).toMatchObject([{ state: "untracked" }]);
 });
 
 test("our NBD server is gone when the source is, and another tool's is refused by name", async () => {

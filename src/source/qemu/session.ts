@@ -17,9 +17,6 @@ import type { QmpCommand } from "../../qemu/qmp-messages.ts";
 import { type PlacedDisk, placeDisks } from "./disk-place.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 
-/** Longest path of a unix socket on Linux (`sockaddr_un.sun_path` with its end). */
-const socketPathLengthMax = 107;
-
 /** What a QEMU holds: asked once, and again after anything changed it. */
 export interface Graph {
   readonly nodes: readonly BlockGraphNode[];
@@ -52,10 +49,6 @@ export class Session {
     this.qmp = options.qmp;
     this.#group = options.group;
     this.nbdPath = options.nbdPath;
-    if (this.nbdPath.length > socketPathLengthMax) {
-      const message = `${this.nbdPath} is too long for a socket: choose a shorter scratch.directory`;
-      throw new Fault("CONFIG_INVALID", message, { path: this.nbdPath });
-    }
   }
 
   /** Runs one command. */

@@ -97,11 +97,12 @@ export class Sessions implements AsyncDisposable {
     this.#live.delete(machine);
     const { qmpPath } = machine;
     if (qmpPath === null) return null;
+    const { group, scratch, files } = this.#options;
+    const nbdPath = join(scratch.directory, ownSocketFile(group, machine.name));
+    requireSocketPath(nbdPath);
     try {
-      const qmp = await this.#connector.connect({ ...machine, qmpPath }, signal);
-      const { group, scratch, files } = this.#options;
       await files.makeDirectory(scratch.directory);
-      const nbdPath = join(scratch.directory, ownSocketFile(group, machine.name));
+      const qmp = await this.#connector.connect({ ...machine, qmpPath }, signal);
       const session = new Session({ group, machine, isLive: true, qmp, nbdPath });
       this.#live.set(machine, session);
       return session;
@@ -163,6 +164,15 @@ export class Sessions implements AsyncDisposable {
       throw error;
     }
   }
+}
+
+/** Longest path of a unix socket on Linux (`sockaddr_un.sun_path` with its end). */
+const socketPathLengthMax = 107;
+
+function requireSocketPath(path: string): void {
+  if (Buffer.byteLength(path) <= socketPathLengthMax) return;
+  const message = `${path} is too long for a socket: choose a shorter scratch.directory`;
+  throw new Fault("CONFIG_INVALID", message, { path });
 }
 
 /** Node name of a stopped machine's disk in the daemon; must not look like what `repair` removes. */

@@ -3,7 +3,8 @@ import { GIB } from "../../base/units.ts";
 import type { DiskName, PointId } from "../../core/ids.ts";
 import { machineOf } from "../../core/ids.ts";
 import type { MachineDescription } from "../../core/point.ts";
-import type { DiskTracking, LiveDisk, RepairReport, Snapshot, Source } from "../../core/source.ts";
+import type { DiskTracking, LiveDisk, RepairReport, Source } from "../../core/source.ts";
+import { abortFault } from "../../qemu/abort-fault.ts";
 import { recordingBitmapName } from "../../qemu/bitmap-name.ts";
 import * as commands from "../../qemu/commands.ts";
 import { describeMachine } from "../../qemu/describe-machine.ts";
@@ -46,16 +47,25 @@ export function qemuSource(options: QemuSourceOptions): Source {
       hasMultiMachineInstant: true,
       canReadOffline: true,
     },
-    repair: (request) => repair(context, request),
-    track: (disks, id, { signal }) => track(context, disks, id, signal),
-    openLive: (disk, { signal }) => openLive(context, disk, signal),
-    freeze: (request): Promise<Snapshot> => freezeGroup(context, request),
+    repair: (request) => faulted(request.signal, () => repair(context, request)),
+    track: (disks, id, { signal }) => faulted(signal, () => track(context, disks, id, signal)),
+    openLive: (disk, { signal }) => faulted(signal, () => openLive(context, disk, signal)),
+    freeze: (request) => faulted(request.signal, () => freezeGroup(context, request)),
     async [Symbol.asyncDispose]() {
       await sessions[Symbol.asyncDispose]();
       await connector[Symbol.asyncDispose]();
       await scratch[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The signal's own reason may be anything; a caller gets a Fault. */
+async function faulted<Value>(signal: AbortSignal, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    throw signal.aborted && !isFault(error) ? abortFault(signal, "work on the source") : error;
+  }
 }
 
 async function repair(
