@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import type { Fault } from "../base/fault.ts";
 import { isFault } from "../base/fault.ts";
@@ -106,6 +107,25 @@ describe("a damaged delta", () => {
     await files.remove("/other");
   });
 
+  test("a delta of a future version is told apart from a damaged one", async () => {
+    const bytes = Buffer.from(good);
+    const trailerAt = bytes.length - 192;
+    bytes.writeUInt16LE(2, 8);
+    expect(await damageIn(bytes)).toMatchObject({ code: "DELTA_CORRUPT" });
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, 60)), 60);
+    expect(await damageIn(bytes)).toMatchObject({
+      code: "DELTA_VERSION",
+      details: { where: "prologue", path: "/bad" },
+    });
+    const onlyTrailer = Buffer.from(good);
+    onlyTrailer.writeUInt16LE(2, trailerAt + 176);
+    onlyTrailer.writeUInt32LE(
+      crc32(onlyTrailer.subarray(trailerAt, trailerAt + 180)),
+      trailerAt + 180,
+    );
+    expect((await damageIn(onlyTrailer))?.details.where).toBe("trailer");
+  });
+
   test("damage in two chunks is reported for both, with their places", async () => {
     const bytes = Buffer.from(good);
     const { indexPositionBytes, headerLengthBytes } = decodeTrailer(good, good.length);
@@ -120,6 +140,51 @@ describe("a damaged delta", () => {
       { where: "chunk", disk: 0, offsetBytes: 512, path: "/bad" },
       { where: "chunk", disk: 1, offsetBytes: 0, path: "/bad" },
     ]);
+  });
+
+  test("a chunk exchanged for another, whose pieces have their hashes, is found", async () => {
+    const path = "/exchanged";
+    const chunk = (value: number) => ({
+      disk: 0,
+      offsetBytes: 0,
+      data: new Uint8Array(512).fill(value),
+      lengthBytes: 512,
+    });
+    const parts: Buffer[] = [];
+    for (const value of [1, 2]) {
+      await files.remove(path);
+      await deltaForTest(files, path, { header, codec: "raw", content: [chunk(value)] });
+      parts.push(await bytesOf(files, path));
+    }
+    const { indexPositionBytes } = decodeTrailer(parts[0]!, parts[0]!.length);
+    parts[1]!.copy(
+      parts[0]!,
+      indexPositionBytes - 544,
+      indexPositionBytes - 544,
+      indexPositionBytes,
+    );
+    await putBytes(files, path, parts[0]!);
+    await using reader = await openDelta({ files, path });
+    const exchanged = { code: "DELTA_CORRUPT", message: expect.stringMatching(/piece list/) };
+    const into = new Uint8Array(512);
+    await expect(reader.readChunk(0, into)).rejects.toMatchObject(exchanged);
+    await expect(reader.readPieces(0, 0, 1, into)).rejects.toMatchObject(exchanged);
+  });
+
+  test("two chunks of one length exchanged in the index are found when it is opened", async () => {
+    const twins = [1, 2].map((value) => ({
+      disk: 0,
+      offsetBytes: value * 4096,
+      data: new Uint8Array(512).fill(value),
+      lengthBytes: 512,
+    }));
+    await deltaForTest(files, "/twins", { header, codec: "raw", content: twins });
+    const bytes = await bytesOf(files, "/twins");
+    const placementAt = decodeTrailer(bytes, bytes.length).indexPositionBytes + 2 * 48;
+    const row = Buffer.from(bytes.subarray(placementAt, placementAt + 16));
+    bytes.copyWithin(placementAt, placementAt + 16, placementAt + 32);
+    row.copy(bytes, placementAt + 16);
+    expect((await damageIn(bytes))?.details.where).toBe("index");
   });
 
   test("a read of one damaged piece fails, its sound neighbour reads", async () => {

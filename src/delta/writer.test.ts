@@ -17,10 +17,10 @@ import { createDelta } from "./writer.ts";
 const { signal } = new AbortController();
 const header = headerForTest(1, [diskForTest(0, 64 * MIB)]);
 
-/** The same files with something done before each write and before each sync. */
+/** The same files with something done before each write, sync and close. */
 function hooked(
   inner: FileSystem,
-  hook: (call: "write" | "sync") => Promise<void> | void,
+  hook: (call: "write" | "sync" | "close") => Promise<void> | void,
 ): FileSystem {
   const wrap = (file: StoredFile): StoredFile => ({
     ...file,
@@ -31,6 +31,10 @@ function hooked(
     sync: async () => {
       await hook("sync");
       await file.sync();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await hook("close");
+      await file[Symbol.asyncDispose]();
     },
   });
   return { ...inner, open: async (path, mode) => wrap(await inner.open(path, mode)) };
@@ -131,7 +135,7 @@ test("nothing is synced before all is written, and finish waits for the sync", a
   }
   await writer.finish();
   expect(calls.filter((call) => call === "sync")).toEqual(["sync"]);
-  expect(calls.at(-1)).toBe("sync");
+  expect(calls.slice(-2)).toEqual(["sync", "close"]);
 });
 
 test("a vault that runs full fails every call, and disposing leaves nothing", async () => {
@@ -154,8 +158,8 @@ test("a vault that runs full fails every call, and disposing leaves nothing", as
 test("a vault that runs full at the seal fails it, and disposing leaves nothing", async () => {
   const inner = memoryFileSystem();
   let isFull = false;
-  const files = hooked(inner, () => {
-    if (isFull) throw new Error("no room");
+  const files = hooked(inner, (call) => {
+    if (isFull && call === "write") throw new Error("no room");
   });
   {
     await using writer = await createDelta({ files, path: "/a", header, codec: "raw", signal });
@@ -196,17 +200,68 @@ test("an aborted signal ends the writing with its reason", async () => {
 test("disposing in the middle of slow writes waits for them and leaves nothing", async () => {
   const inner = memoryFileSystem();
   const gate = Promise.withResolvers<void>();
-  const files = hooked(inner, () => gate.promise);
+  const started = Promise.withResolvers<void>();
+  const calls: string[] = [];
+  const files = hooked(inner, async (call) => {
+    started.resolve();
+    await gate.promise;
+    calls.push(call);
+  });
   const writer = await createDelta({ files, path: "/a", header, codec: "raw", signal });
   const writes = Array.from({ length: 24 }, (_, window) =>
     writer.write(0, window * MIB, new Uint8Array(MIB)),
   );
   const settled = Promise.allSettled(writes);
-  const disposed = writer[Symbol.asyncDispose]();
+  await started.promise;
+  const disposed = writer[Symbol.asyncDispose]().then(() => calls.push("disposed"));
   gate.resolve();
   await disposed;
   expect((await settled).some((result) => result.status === "rejected")).toBe(true);
+  expect(calls).toContain("write");
+  expect(calls.slice(-2)).toEqual(["close", "disposed"]);
   expect(await inner.list("/")).toEqual([]);
+});
+
+test("disposing waits for what it reads from, though a later call has failed already", async () => {
+  const inner = memoryFileSystem();
+  {
+    await using writer = await createDelta({
+      files: inner,
+      path: "/1",
+      header,
+      codec: "raw",
+      signal,
+    });
+    await writer.write(0, 0, new Uint8Array(512));
+    await writer.finish();
+  }
+  const gate = Promise.withResolvers<void>();
+  let isReading = true;
+  const slow: FileSystem = {
+    ...inner,
+    open: async (path, mode) => {
+      const file = await inner.open(path, mode);
+      let reads = 0;
+      const read: StoredFile["read"] = async (into, positionBytes) => {
+        reads += 1;
+        if (reads > 3) await gate.promise; // The first three open the delta.
+        return file.read(into, positionBytes);
+      };
+      return { ...file, read };
+    },
+  };
+  await using reader = await openDelta({ files: slow, path: "/1" });
+  const stop = new AbortController();
+  const creating = { files: inner, path: "/2", header, codec: "raw" as const };
+  const writer = await createDelta({ ...creating, signal: stop.signal });
+  const copying = writer.copyChunk(reader, 0, 0).catch(() => {
+    isReading = false;
+  });
+  stop.abort(new Error("enough"));
+  const zeroing = expect(writer.zero(0, MIB, 512)).rejects.toThrow("enough");
+  const disposed = writer[Symbol.asyncDispose]().then(() => expect(isReading).toBe(false));
+  gate.resolve();
+  await Promise.all([disposed, zeroing, copying]);
 });
 
 test("an existing file is never overwritten", async () => {
