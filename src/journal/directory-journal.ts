@@ -21,11 +21,13 @@ import { IndexCache } from "./index-cache.ts";
 import type { LedgerFile } from "./ledger-file.ts";
 import { type MoveBaseOptions, type MoveBaseResult, moveBase } from "./move-base.ts";
 import { DeltaPointWriter, refused } from "./point-writer.ts";
+import { type ScrubOptions, scrub } from "./scrub.ts";
 import { checkMaySeal } from "./seal-rules.ts";
 import type { StagedBlocks, StagedOver } from "./staged-blocks.ts";
 import { Staging } from "./staging.ts";
 import { type ThinOptions, type ThinResult, thin } from "./thin.ts";
 import { deltaFileName } from "./vault-layout.ts";
+import { type VerifyOptions, type VerifyReport, verifyGroup } from "./verify-group.ts";
 import { chainOf, type DirectoryView } from "./view.ts";
 
 export interface OpenJournalOptions extends GroupOptions {
@@ -143,6 +145,16 @@ export class DirectoryJournal implements Journal {
   /** Moves the base up. One change of the history at a time; seals may run beside. */
   moveBase(options: MoveBaseOptions): Promise<MoveBaseResult> {
     return this.#oneAtATime(() => moveBase(this, options));
+  }
+
+  /** Hashes what open points read and says which are lost and which are good. Seals and changes may run beside. */
+  verify(options: VerifyOptions): Promise<VerifyReport> {
+    return verifyGroup(this.group, async () => {}, options);
+  }
+
+  /** The same at a bounded rate, going on where it stopped; enters the good points as verified. */
+  scrub(options: ScrubOptions): Promise<VerifyReport> {
+    return scrub(this, this.options.clock, options);
   }
 
   /** Appends to the ledger and follows it in memory. */

@@ -5,12 +5,13 @@ import type { Prng } from "../base/prng.ts";
 import type { PointId } from "../core/ids.ts";
 import type { View } from "../core/journal.ts";
 import type { Point } from "../core/point.ts";
-import { GroupState, type LedgerPoint } from "./group-state.ts";
+import { GroupState, type LedgerDelta, type LedgerPoint } from "./group-state.ts";
 import { readLedger } from "./ledger-file.ts";
 import { MachinesStore } from "./machines-store.ts";
 import { Pins } from "./pins.ts";
 import type { GroupLayout } from "./vault-layout.ts";
 import type { VaultLocks } from "./vault-locks.ts";
+import { type VerifyOptions, type VerifyReport, verifyGroup } from "./verify-group.ts";
 import { type DirectoryView, openView } from "./view.ts";
 
 export interface GroupOptions {
@@ -87,6 +88,7 @@ export class Group {
     const point = this.pointNamed(id);
     const { files, layout, state } = this;
     const chain = state.chainTo(point.facts.sequence);
+    await this.#checkPresent(chain);
     opening.move(); // From here on the view's, also when it cannot be opened.
     const { disks } = point.facts;
     return openView({
@@ -98,6 +100,16 @@ export class Group {
       isOverBase: true,
       pin,
     });
+  }
+
+  /** Indices may come from the cache; that a delta is gone must not first be found in the middle of a recovery. */
+  async #checkPresent(chain: readonly LedgerDelta[]): Promise<void> {
+    const { deltas } = this.layout;
+    const present = new Set(await this.files.list(deltas));
+    const missing = chain.find((delta) => !present.has(delta.file));
+    if (missing === undefined) return;
+    const path = join(deltas, missing.file);
+    throw new Fault("DELTA_MISSING", `${path}: the delta is not there`, { path });
   }
 
   /** Reads the machine descriptions that open points name. */
@@ -118,6 +130,8 @@ export interface GroupReader {
   points(): readonly Point[];
   /** Opens a point as the ledger is now. Pins it until disposed. POINT_UNKNOWN, POINT_RETIRED, DELTA_MISSING. */
   open(point: PointId): Promise<View>;
+  /** Hashes what open points read and says which are lost and which are good. A writer may go on beside. */
+  verify(options: VerifyOptions): Promise<VerifyReport>;
   readonly notes: readonly string[];
 }
 
@@ -140,6 +154,7 @@ export async function openGroupReader(options: GroupOptions): Promise<GroupReade
     head: () => group.head(),
     points: () => group.points(),
     open: (point) => group.open(point, refresh),
+    verify: (options) => verifyGroup(group, refresh, options),
     notes: group.notes,
   };
 }

@@ -84,7 +84,12 @@ export class DirectoryView implements View {
 export async function openView(options: OpenViewOptions): Promise<DirectoryView> {
   await using opened = new AsyncDisposableStack();
   if (options.pin !== null) opened.use(options.pin);
-  const chain = locate(options.layout, options.chain);
+  // Deltas that know none of the disks are not needed, and damage in them does no harm.
+  const identities = new Set(options.disks.map((disk) => disk.identity));
+  const needed = options.chain.filter((delta) =>
+    delta.disks.some((at) => identities.has(at.identity)),
+  );
+  const chain = locate(options.layout, needed);
   const { indices, starts } = await buildIndices(options, chain);
   const deltas = opened.use(new DeltaFiles(options.files));
   const cache = new UnitCache();
