@@ -94,6 +94,20 @@ describe("a damaged delta", () => {
     await files.remove("/other");
   });
 
+  test("the header of another delta before the same chunks is found", async () => {
+    const otherHeader = headerForTest(4, header.disks);
+    await deltaForTest(files, "/other", { header: otherHeader, codec: "zstd", content });
+    const other = await bytesOf(files, "/other");
+    expect(other.length).toBe(good.length);
+    const chunksAt = 64 + decodeTrailer(good, good.length).headerLengthBytes;
+    const spliced = Buffer.concat([other.subarray(0, chunksAt), good.subarray(chunksAt)]);
+    expect(await damageIn(spliced)).toMatchObject({
+      code: "DELTA_CORRUPT",
+      message: expect.stringMatching(/another header/),
+    });
+    await files.remove("/other");
+  });
+
   test("swapped with another good delta is found when the content is known", async () => {
     const otherHeader = headerForTest(4, header.disks);
     await deltaForTest(files, "/other", { header: otherHeader, codec: "zstd", content });
