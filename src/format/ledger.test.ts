@@ -122,6 +122,16 @@ describe("ledger", () => {
     }
   });
 
+  test("a tail made to be slow to search is corrupt, soon", () => {
+    const front = Buffer.alloc(32);
+    front.write("AFTL", 0, "latin1");
+    front.writeUInt32LE(1024 * 1024, 8);
+    const slow = Buffer.concat(new Array(256 * 1024).fill(front));
+    expect(() => decodeLedger(Buffer.concat([whole, slow]))).toThrowError(
+      expect.objectContaining({ code: "LEDGER_CORRUPT" }),
+    );
+  });
+
   test("a record left out, doubled, swapped or from another ledger breaks the chain", () => {
     const foreign = written([
       { kind: "group-created", body: { group: "crm", vault: "00000000000000bb" } },

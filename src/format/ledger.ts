@@ -31,6 +31,8 @@ const frontLengthBytes = 64;
 const backLengthBytes = 68;
 const signatureLengthBytes = 64;
 const bodyLengthBytesMax = 16 * MIB;
+/** Bytes that are checksummed in search of a record behind a damaged one. */
+const tailCheckedBytesMax = 64 * bodyLengthBytesMax;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** A ledger is read whole. */
 export const ledgerLengthBytesMax = 1024 * MIB;
@@ -131,15 +133,20 @@ function frameOf(rest: Uint8Array): Uint8Array | "short" | "damaged" {
   return isRight ? record : "damaged";
 }
 
-/** Whether a whole record begins anywhere in `bytes`: then what stands before it was once written whole too. */
+/**
+ * Whether a whole record begins anywhere in `bytes`: then what stands before it was once written whole too. A tail made to be
+ * slow to search counts as one that does.
+ */
 function holdsRecord(bytes: Uint8Array): boolean {
   const searched = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (
-    let at = searched.indexOf(ledgerMagic);
-    at >= 0;
-    at = searched.indexOf(ledgerMagic, at + 1)
-  ) {
-    if (typeof frameOf(searched.subarray(at)) !== "string") return true;
+  let checkedBytes = 0;
+  let at = searched.indexOf(ledgerMagic);
+  while (at >= 0) {
+    const rest = searched.subarray(at);
+    if (typeof frameOf(rest) !== "string") return true;
+    checkedBytes += Math.min(rest.length, bodyLengthBytesMax);
+    if (checkedBytes > tailCheckedBytesMax) return true;
+    at = searched.indexOf(ledgerMagic, at + 1);
   }
   return false;
 }
