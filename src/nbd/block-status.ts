@@ -22,6 +22,7 @@ export interface NbdExtent {
   readonly flags: number;
 }
 
+/** Where block status comes from: one connection and what was negotiated on it. */
 export interface StatusSource {
   readonly metaContexts: ReadonlyMap<number, string>;
   readonly minimumBlockBytes: number;

@@ -26,12 +26,14 @@ import { readText, uint32 } from "./wire.ts";
  *                  └─ ABORT ──▶ closed
  */
 
+/** What the server's first bytes say of its handshake. */
 export interface Greeting {
   /** False: a server from before options could be refused; it understands EXPORT_NAME alone. */
   readonly isFixed: boolean;
   readonly omitsZeroes: boolean;
 }
 
+/** One answer to an option, as it came; `data` is at most `optionReplyBytesMax`. */
 export interface OptionAnswer {
   readonly type: number;
   readonly data: Buffer;

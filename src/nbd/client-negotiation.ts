@@ -48,6 +48,7 @@ export interface Negotiated {
   readonly description: string;
 }
 
+/** What a client wants of an export. */
 export interface Wish {
   readonly exportName: string;
   readonly metaContexts: readonly string[];

@@ -9,6 +9,7 @@ export interface NbdTimeouts {
   readonly replyMs: number;
 }
 
+/** Ten seconds for the handshake, a minute for an answer. */
 export const defaultTimeouts: NbdTimeouts = { handshakeMs: 10_000, replyMs: 60_000 };
 
 /** What every connection takes. */
@@ -20,6 +21,7 @@ export interface NbdDialOptions {
   readonly clock?: Clock;
 }
 
+/** What one connection to an export takes. */
 export interface NbdClientOptions extends NbdDialOptions {
   /** Empty: the server's default export. */
   readonly exportName?: string;
@@ -42,6 +44,7 @@ export interface Dial {
   readonly clock: Clock;
 }
 
+/** The dial options with the defaults filled in. */
 export function completeDial(options: NbdDialOptions): Dial {
   return {
     address: options.address,

@@ -31,11 +31,13 @@ export interface NbdFeatures {
   readonly hasStructuredReplies: boolean;
 }
 
+/** How a change is to be acknowledged. */
 export interface DurableOption {
   /** Resolves only when the change is on stable storage: FUA, or a FLUSH where the server has no FUA. */
   readonly isDurable?: boolean;
 }
 
+/** How zeroes are to be written. */
 export interface ZeroOptions extends DurableOption {
   /** Space must stay allocated. */
   readonly keepsAllocation?: boolean;

@@ -1,6 +1,7 @@
 import type { Extent } from "../core/extent.ts";
 import type { NbdBlockSizes } from "./client-negotiation.ts";
 
+/** How an export is to write zeroes. */
 export interface NbdZeroOptions {
   /** Whether the space may be given back. */
   readonly mayPunch: boolean;

@@ -7,6 +7,7 @@ import { stringBytesMax } from "./limits.ts";
 import { option, optionReply } from "./protocol.ts";
 import { readText } from "./wire.ts";
 
+/** An export as a server lists it. */
 export interface ListedExport {
   readonly name: string;
   /** For people; empty when the server says nothing. */

@@ -4,6 +4,7 @@ import { connectNbd, type NbdClient } from "./client.ts";
 import { settleAll } from "./client-access.ts";
 import type { NbdClientOptions } from "./client-options.ts";
 
+/** What a pool takes besides what each of its connections takes. */
 export interface NbdPoolOptions extends NbdClientOptions {
   /** Default 2; one when the server does not promise that several show one state. */
   readonly connections?: number;

@@ -42,6 +42,7 @@ export const transmissionFlag = {
   sendFastZero: 0x800,
 } as const;
 
+/** Options of the handshake: what a client asks. */
 export const option = {
   exportName: 1,
   abort: 2,
@@ -54,10 +55,12 @@ export const option = {
   setMetaContext: 10,
 } as const;
 
+/** Types of answers to options that are no errors. */
 export const optionReply = { ack: 1, server: 2, info: 3, metaContext: 4 } as const;
 
 /** From here on an option reply is an error. */
 export const optionErrorMin = 0x80000000;
+/** Types of answers to options that are errors. */
 export const optionError = {
   unsupported: 0x80000001,
   policy: 0x80000002,
@@ -70,8 +73,10 @@ export const optionError = {
   tooBig: 0x80000009,
 } as const;
 
+/** Kinds of information in the answer to INFO and GO. */
 export const info = { export: 0, name: 1, description: 2, blockSize: 3 } as const;
 
+/** Request types of the transmission phase. */
 export const command = {
   read: 0,
   write: 1,
@@ -83,10 +88,12 @@ export const command = {
   blockStatus: 7,
 } as const;
 
+/** Bits of a request's flags. */
 export const commandFlag = { fua: 0x1, noHole: 0x2, df: 0x4, reqOne: 0x8, fastZero: 0x10 } as const;
 
 /** Of a structured reply's chunk. */
 export const chunkFlag = { done: 0x1 } as const;
+/** Types of a structured reply's chunks. */
 export const chunkType = {
   none: 0,
   offsetData: 1,

@@ -16,6 +16,7 @@ export interface NbdServerLimits {
   readonly shutdownMs: number;
 }
 
+/** Room for a few busy clients in well under 1 GiB. */
 export const defaultServerLimits: NbdServerLimits = {
   connectionsMax: 32,
   requestsInFlightMax: 64,

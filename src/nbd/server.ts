@@ -22,6 +22,7 @@ import { ServerSocket } from "./server-socket.ts";
 /** Payload buffers kept for the next request, of the whole server. */
 const heldBufferBytesMax = 32 * MIB;
 
+/** What a server takes. */
 export interface NbdServerOptions {
   /** A unix socket's path (must not exist), or a host of the loopback interface and a port (0: any free one). */
   readonly listen: NbdAddress;

@@ -19,12 +19,14 @@ export function lengthPrefixed(text: string): Buffer {
   return Buffer.concat([uint32(bytes.length), bytes]);
 }
 
+/** Two bytes, big-endian. */
 export function uint16(value: number): Buffer {
   const bytes = Buffer.alloc(2);
   bytes.writeUInt16BE(value);
   return bytes;
 }
 
+/** Four bytes, big-endian. */
 export function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
