@@ -55,7 +55,7 @@ const flip = (bytes: Buffer, at: number) => {
 };
 
 /** In a file of one data extent: prologue and header, chunk, index, trailer. */
-const damages: readonly (readonly [string, (bytes: Buffer) => Uint8Array | void])[] = [
+const damages: readonly (readonly [string, (bytes: Buffer) => Uint8Array])[] = [
   ["bit-flipped in the header", (bytes) => flip(bytes, 80)],
   ["bit-flipped in the prologue", (bytes) => flip(bytes, 9)],
   ["bit-flipped in the index", (bytes) => flip(bytes, -trailerLengthBytes - 30)],
