@@ -146,14 +146,16 @@ export class MachineFreeze {
     await removeOwnThings(this.hold.session.qmp, this.#transient([]), onStep);
   }
 
-  /** Removes all of the point, also when only part of it came to be. QEMU gone is no error: nothing is left to remove. */
-  async undo(): Promise<void> {
+  /**
+   * Removes all of the point, also when only part of it came to be; its recording bitmaps only when they are not the vault's
+   * head's by now. QEMU gone is no error: nothing is left to remove.
+   */
+  async undo(options: { readonly keepsBitmaps: boolean }): Promise<void> {
     const { session } = this.hold;
     session.forgetGraph();
-    const recordings = this.#disks.map(({ disk, recording }) => ({
-      node: disk.node,
-      name: recording,
-    }));
+    const recordings = options.keepsBitmaps
+      ? []
+      : this.#disks.map(({ disk, recording }) => ({ node: disk.node, name: recording }));
     try {
       await removeOwnThings(session.qmp, this.#transient(recordings));
     } catch (error) {

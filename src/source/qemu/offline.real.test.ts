@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { MIB } from "../../base/units.ts";
@@ -95,6 +95,22 @@ test("a point released offline is forgotten when its machine has started meanwhi
   await snapshot.forget();
   await snapshot[Symbol.asyncDispose]();
   expect(await machine.bitmaps("data")).toEqual([`afterimage:erp:${testPoint(2)}:${64 * MIB}`]);
+});
+
+test("a point whose forget failed keeps its bitmap: it is the vault's head already", async () => {
+  await source.track(names, testPoint(1), { signal });
+  {
+    await using snapshot = await source.freeze({ id: testPoint(2), since: since(1), signal });
+    await snapshot.release();
+    // Somebody starts the machine with its QMP socket elsewhere.
+    await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+    await rename(machine.qmpPath, `${machine.qmpPath}.elsewhere`);
+    await expect(snapshot.forget()).rejects.toMatchObject({ code: "DISK_IN_USE" });
+    await snapshot[Symbol.asyncDispose]();
+    await machine.quit();
+  }
+  const { disks: found } = await source.repair({ keep: [testPoint(2)], signal });
+  expect(found).toMatchObject([{ since: testPoint(2) }, { since: testPoint(2) }]);
 });
 
 test("a machine cannot start while a point is read from its images", async () => {

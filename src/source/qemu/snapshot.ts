@@ -36,6 +36,7 @@ export class PointSnapshot implements Snapshot {
   #undoing: Promise<void> | null = null;
   #releasing: Promise<void> | null = null;
   #isRead = false;
+  #isSealed = false;
   #isForgotten = false;
 
   constructor(
@@ -125,6 +126,8 @@ export class PointSnapshot implements Snapshot {
 
   async forget(): Promise<void> {
     if (this.#isForgotten) return;
+    // From here on the point is the vault's head: whatever fails below, its bitmap stays.
+    this.#isSealed = true;
     await this.release();
     await this.#context.phase("forget");
     await this.#removeBitmaps(({ since }) => since.name);
@@ -144,8 +147,10 @@ export class PointSnapshot implements Snapshot {
     this.#watches.dispose();
     await this.#closeReaders();
     // What cannot be undone now is found by its name at the next repair.
-    if (wasReleased) await this.#removeBitmaps(({ recording }) => recording).catch(ignoreFault);
-    else await this.#undo();
+    if (!wasReleased) await this.#undo();
+    else if (!this.#isSealed) {
+      await this.#removeBitmaps(({ recording }) => recording).catch(ignoreFault);
+    }
     await this.#giveHoldsBack();
   }
 
@@ -208,7 +213,10 @@ export class PointSnapshot implements Snapshot {
   }
 
   async #undoAll(): Promise<void> {
-    const undone = await Promise.allSettled(this.#freezes.map((freeze) => freeze.undo()));
+    const keepsBitmaps = this.#isSealed;
+    const undone = await Promise.allSettled(
+      this.#freezes.map((freeze) => freeze.undo({ keepsBitmaps })),
+    );
     for (const outcome of undone) if (outcome.status === "rejected") ignoreFault(outcome.reason);
   }
 

@@ -29,7 +29,7 @@ export function qemuSource(options: QemuSourceOptions): Source {
   const connector = new Connector(options);
   const sessions = new Sessions(options, connector);
   const scratch = new Scratch(options.group, options.scratch, options.files);
-  const definitions = new Map<QemuMachineSettings, MachineDefinition>();
+  const definitions = new Map<QemuMachineSettings, Told>();
   const context: SourceContext = {
     options,
     connector,
@@ -128,29 +128,31 @@ async function openLive(
   return await openLiveDisk(context, await context.sessions.hold(machine, signal), name, signal);
 }
 
+/** A description and the QEMU that told it; another QEMU of the machine may be another machine type. */
+interface Told {
+  readonly session: Session;
+  readonly definition: MachineDefinition;
+}
+
 async function describe(
-  definitions: Map<QemuMachineSettings, MachineDefinition>,
+  known: Map<QemuMachineSettings, Told>,
   machine: QemuMachineSettings,
   session: Session,
   signal: AbortSignal,
 ): Promise<MachineDescription> {
   const { disks } = await session.graph(signal);
-  const shortNames = disks.map(({ name }) => name.slice(name.indexOf("/") + 1));
-  const fallback = definitions.get(machine) ?? {
+  const devices = new Map(
+    disks.map(({ name, device }) => [name.slice(name.indexOf("/") + 1), device]),
+  );
+  const before = known.get(machine);
+  const fallback = before?.definition ?? {
     ...unknownDefinition,
-    disks: shortNames.map((name) => ({ name, serial: null, bootIndex: null })),
+    disks: [...devices.keys()].map((name) => ({ name, serial: null, bootIndex: null })),
   };
-  const isKnown = definitions.has(machine);
-  if (session.isLive && !isKnown) {
-    const devices = new Map(disks.map(({ device }, index) => [shortNames[index]!, device]));
-    const told = await describeMachine(session.qmp, devices, fallback, { signal }).catch(
-      (error: unknown) => {
-        if (isFault(error, "QMP_REFUSED")) return fallback;
-        throw error;
-      },
-    );
-    definitions.set(machine, told);
+  if (session.isLive && before?.session !== session) {
+    const definition = await describeMachine(session.qmp, devices, fallback, { signal });
+    known.set(machine, { session, definition });
   }
-  const definition = { ...(definitions.get(machine) ?? fallback), ...machine.boot };
+  const definition = { ...(known.get(machine)?.definition ?? fallback), ...machine.boot };
   return { name: machine.name, platform: "qemu", definition };
 }
