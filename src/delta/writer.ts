@@ -11,6 +11,7 @@ import { chunkSpanBytes, sectorSizeBytes, trailerLengthBytes } from "../format/d
 import { encodePrologue } from "../format/delta-prologue.ts";
 import { contentRootOf, encodeTrailer, indexLengthBytes } from "../format/delta-trailer.ts";
 import { AppendStream, type Written } from "./append-stream.ts";
+import { CompressionTrial } from "./compression-trial.ts";
 import { type PieceHasher, pieceHasher } from "./piece-hasher.ts";
 import type { DeltaReader } from "./reader.ts";
 
@@ -62,6 +63,7 @@ export class DeltaWriter implements AsyncDisposable {
   readonly #hosting: { readonly usesThreads: boolean };
   readonly #hasher: PieceHasher;
   readonly #index = new DeltaIndexBuilder();
+  readonly #trial = new CompressionTrial();
   readonly #reachBytes: readonly number[];
   #lastTurn: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | null = null;
@@ -100,14 +102,20 @@ export class DeltaWriter implements AsyncDisposable {
     assert(windowOf(offsetBytes) === windowOf(offsetBytes + data.length - 1), "crosses a window");
     return this.#inTurn(async (myTurn) => {
       const list = await this.#hasher.list(offsetBytes, data);
-      const compressed =
-        this.#options.codec === "zstd" ? await encodeZstdPayload(data, this.#hosting) : null;
+      const compressed = await this.#compress(data);
       await myTurn;
       return await this.#store({ disk, offsetBytes, lengthBytes: data.length }, list, {
         codec: compressed === null ? "raw" : "zstd",
         payload: compressed ?? data,
       });
     });
+  }
+
+  async #compress(data: Uint8Array): Promise<Buffer | null> {
+    if (this.#options.codec !== "zstd" || !this.#trial.shouldTry()) return null;
+    const payload = await encodeZstdPayload(data, this.#hosting);
+    this.#trial.tell({ isSmaller: payload !== null });
+    return payload;
   }
 
   /** Adds a run of zeroes, whole sectors, of any length. */
