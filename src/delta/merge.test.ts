@@ -184,6 +184,35 @@ test("merging keeps whole chunks as they are stored and cuts what a newer one co
   expect(index.pieceListHashHex(3)).toBe(first.index.pieceListHashHex(1));
 });
 
+test("a disk that grew and shrank on the way is merged from its first size to its last", async () => {
+  const files = memoryFileSystem();
+  const write = (offsetBytes: number) => {
+    return { disk: 0, offsetBytes, data: new Uint8Array(sector).fill(7), lengthBytes: sector };
+  };
+  const steps = [
+    { disk: diskForTest(0, 4 * MIB, 2 * MIB), content: [write(0), write(MIB), write(3 * MIB)] },
+    // A source would have sealed zeroes from 1 MiB on; the merge does not rely on it.
+    { disk: diskForTest(0, MIB, 4 * MIB), content: [] },
+  ];
+  await using opened = new AsyncDisposableStack();
+  const readers: DeltaReader[] = [];
+  for (const [place, { disk, content }] of steps.entries()) {
+    const path = `/${place}`;
+    const header = headerForTest(place + 1, [disk]);
+    await deltaForTest(files, path, { header, codec: "raw", content });
+    readers.push(opened.use(await openDelta({ files, path })));
+  }
+  const header = mergeHeaders(readers.map((reader) => reader.header));
+  expect(header.disks).toEqual([diskForTest(0, MIB, 2 * MIB)]);
+  await mergeDeltas({ files, path: "/m", header, codec: "raw", readers, signal });
+  await using merged = await openDelta({ files, path: "/m" });
+  const { index } = merged;
+  const extents = Array.from({ length: index.entryCount }, (_, entry) => {
+    return `${index.isZero(entry) ? "zero" : "data"}: ${index.describe(entry)}`;
+  });
+  expect(extents).toEqual(["data: disk 0, 0+512", "zero: disk 0, 1048576+512"]);
+});
+
 test("a merge that fails leaves no file", async () => {
   const files = memoryFileSystem();
   const disks = [diskForTest(0, MIB)];
