@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFile, readdir, stat, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MIB } from "../src/base/units.ts";
@@ -216,6 +216,25 @@ test("retention retires what is too much, and a point that is mounted waits", as
   running.child.kill("SIGINT");
   await running.ended;
   expect((await points()).length).toBeLessThanOrEqual(4);
+});
+
+test("damage is found, by verify and by the running process, with exit code 1", async () => {
+  await write("data", 0, 4 * MIB, 3);
+  await run("--cycles", "2");
+  expect(await afterimageJson("verify", vault, "erp")).toMatchObject({ ok: true });
+  const deltas = join(vault, "groups/erp/deltas");
+  const [first] = (await readdir(deltas)).sort();
+  const bytes = await readFile(join(deltas, first ?? ""));
+  const at = Math.floor(bytes.length / 2);
+  bytes[at] = (bytes[at] ?? 0) ^ 0x10;
+  await writeFile(join(deltas, first ?? ""), bytes);
+  const found = await afterimage("verify", vault, "erp", "--json");
+  expect(found.exitCode).toBe(1);
+  expect(JSON.parse(found.stdout)).toMatchObject({ ok: false, pointsLost: [{ sequence: 1 }, {}] });
+  await using running = startAfterimage("run", config);
+  await running.seen(/sealed #/);
+  const scrubbed = await afterimage("scrub", vault, "erp", "--rate", "1GiB");
+  expect(scrubbed).toMatchObject({ exitCode: 1, stdout: expect.stringContaining(first ?? "") });
 });
 
 test("an export that is interrupted leaves nothing", async () => {

@@ -29,5 +29,5 @@ export async function changeGroup<Result>(
   if (answer !== null) return options.result.parse(answer.result);
   await using vault = await openVault({ files, locks, clock, prng, directory, mode: "write" });
   await using journal = await vault.journal(request.group);
-  return options.result.parse(await performChange(journal, request, change));
+  return options.result.parse(await performChange(journal, request, { ...change, clock }));
 }

@@ -1,3 +1,5 @@
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
 import { MIB } from "../base/units.ts";
@@ -115,12 +117,110 @@ describe("while another process writes", () => {
         asked.push(request);
         // Sealed after the list was read: not named, so it stays.
         await history.seal(journal);
-        return request.verb === "state" ? null : performChange(journal, request, options);
+        return request.verb === "state"
+          ? null
+          : performChange(journal, request, { ...options, clock: systemClock() });
       },
     });
     expect((await command(verb, vault.directory, "erp", ...words)).exitCode).toBe(0);
     expect(asked).toMatchObject([{ verb, group: "erp" }]);
     expect(await sequences()).toEqual(verb === "thin" ? [1, 6, 7] : [3, 4, 5, 6, 7]);
     await checkAll();
+  });
+});
+
+describe("verify", () => {
+  const verify = (...words: readonly string[]) =>
+    commandJson("verify", vault.directory, "erp", ...words);
+
+  /** Flips one bit in the middle of a delta, or of the base. */
+  async function damage(place: "deltas" | "base", number: number): Promise<string> {
+    const directory = vault.layout[place];
+    const names = (await readdir(directory)).filter((name) => !name.endsWith(".hashes")).sort();
+    const path = join(directory, names[number]!);
+    const bytes = await readFile(path);
+    const at = Math.floor(bytes.length / 2);
+    bytes[at] = bytes[at]! ^ 1;
+    await writeFile(path, bytes);
+    return path;
+  }
+
+  test("of a good vault finds every point good, beside the writer, and changes nothing", async () => {
+    expect(await verify()).toMatchObject({
+      ok: true,
+      findings: [],
+      pointsLost: [],
+      pointsGood: [1, 2, 3, 4, 5, 6].map((sequence) => ({ sequence })),
+    });
+    const { points } = (await commandJson("points", vault.directory, "erp")) as { points: Point[] };
+    expect(points.every((point) => point.verifiedAtMs === null)).toBe(true);
+  });
+  test("of one point reads only what it needs", async () => {
+    const all = (await verify()) as { checkedBytes: number };
+    const one = (await verify("--point", "1")) as { checkedBytes: number; pointsGood: unknown[] };
+    expect(one.pointsGood).toHaveLength(1);
+    expect(one.checkedBytes).toBeLessThan(all.checkedBytes);
+  });
+  test("enters what it found good when it is asked to", async () => {
+    await vault.close();
+    await verify("--record");
+    const { points } = (await commandJson("points", vault.directory, "erp")) as { points: Point[] };
+    expect(points.every((point) => point.verifiedAtMs !== null)).toBe(true);
+    expect((await command("points", vault.directory, "erp")).stdout).toContain("verified");
+  });
+  test("names a damaged file, the points lost and the points still good, with exit code 1", async () => {
+    const path = await damage("deltas", 3);
+    const people = await command("verify", vault.directory, "erp");
+    expect(people.exitCode).toBe(1);
+    expect(people.stdout).toContain(path);
+    expect(people.stdout).toMatch(/points lost: #4/);
+    expect(people.stdout).toMatch(/Points still good: #1, #2, #3/);
+    expect(people.stderr).toMatch(/^afterimage: CHECK_FAILED: erp: 1 damaged files/m);
+    expect(await verify()).toMatchObject({
+      ok: false,
+      findings: [{ path, code: "DELTA_CORRUPT" }],
+    });
+  });
+  test("names a delta that is not there", async () => {
+    const [first] = (await readdir(vault.layout.deltas)).sort();
+    await rm(join(vault.layout.deltas, first!));
+    const { exitCode, stderr } = await command("verify", vault.directory, "erp");
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/CHECK_FAILED/);
+    const mount = await command("mount", vault.directory, "erp", "--point", "1");
+    expect(mount).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("DELTA_MISSING") });
+  });
+});
+
+describe("scrub", () => {
+  test("enters which points are verified", async () => {
+    await vault.close();
+    const scrubbed = await commandJson("scrub", vault.directory, "erp", "--rate", "1GiB");
+    expect(scrubbed).toMatchObject({ ok: true, findings: [] });
+    const { points } = (await commandJson("points", vault.directory, "erp")) as { points: Point[] };
+    expect(points.every((point) => point.verifiedAtMs !== null)).toBe(true);
+  });
+  test("goes through the running writer", async () => {
+    await using _server = await serveControl({
+      path: controlSocket(vault.directory),
+      clock: systemClock(),
+      handle: async (request, options) =>
+        request.verb === "state"
+          ? null
+          : performChange(journal, request, { ...options, clock: systemClock() }),
+    });
+    const scrubbed = await command("scrub", vault.directory, "erp", "--rate", "1GiB");
+    expect(scrubbed).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("6 points good"),
+    });
+    expect(journal.points().every((point) => point.verifiedAtMs !== null)).toBe(true);
+  });
+  test("of a group that is not there", async () => {
+    const refused = await command("scrub", vault.directory, "nobody");
+    expect(refused).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining("GROUP_UNKNOWN"),
+    });
   });
 });

@@ -8,9 +8,11 @@ import { moveBaseVerb } from "./move-base.ts";
 import { pointsVerb } from "./points.ts";
 import { buildProgram, runCommandLine } from "./program.ts";
 import { type Replicate, runVerb } from "./run.ts";
+import { scrubVerb } from "./scrub.ts";
 import { statusVerb } from "./status.ts";
 import { thinVerb } from "./thin.ts";
 import { vaultVerb } from "./vault-init.ts";
+import { verifyVerb } from "./verify.ts";
 
 /** The command line with all its verbs; what replicates is handed in, because it lives above. */
 export function afterimageProgram(
@@ -22,11 +24,13 @@ export function afterimageProgram(
     runVerb(options.replicate),
     statusVerb,
     pointsVerb,
+    verifyVerb,
     mountVerb,
     exportVerb,
     bootVerb,
     thinVerb,
     moveBaseVerb,
+    scrubVerb,
     doctorVerb,
   ];
   return buildProgram(context, verbs, options.version);

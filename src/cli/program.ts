@@ -57,7 +57,11 @@ export async function runCommandLine(
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const told = error instanceof CommanderError ? usageFault(error) : error;
     const failure = failureOf(told);
-    if (words.includes("--json")) context.terminal.out(JSON.stringify(failure.json));
+    // A check that failed has printed its findings: stdout has one object, whatever happens.
+    const isToldAlready = context.terminal.hasOut();
+    if (words.includes("--json") && !isToldAlready) {
+      context.terminal.out(JSON.stringify(failure.json));
+    }
     context.terminal.err(`${failure.line}\n`);
     if (context.isTracing) context.terminal.err(`${traceOf(told)}\n`);
     return failure.exitCode;

@@ -3,15 +3,22 @@ export interface Terminal {
   readonly isErrorInteractive: boolean;
   /** Writes whole lines to stdout. */
   out(text: string): void;
+  /** Whether anything was written to stdout. */
+  hasOut(): boolean;
   /** Writes to stderr, without adding a line's end. */
   err(text: string): void;
 }
 
 /** This process's terminal. */
 export function processTerminal(): Terminal {
+  let hasOut = false;
   return {
     isErrorInteractive: process.stderr.isTTY,
-    out: (text) => void process.stdout.write(`${text}\n`),
+    out: (text) => {
+      hasOut = true;
+      process.stdout.write(`${text}\n`);
+    },
+    hasOut: () => hasOut,
     err: (text) => void process.stderr.write(text),
   };
 }
@@ -31,6 +38,7 @@ export function recordedTerminal(): RecordedTerminal {
     out: (text) => {
       out += `${text}\n`;
     },
+    hasOut: () => out !== "",
     err: (text) => {
       err += text;
     },

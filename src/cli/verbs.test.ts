@@ -47,6 +47,10 @@ describe("every verb", () => {
     ["mount"],
     ["export"],
     ["boot"],
+    ["verify"],
+    ["thin"],
+    ["move-base"],
+    ["scrub"],
     ["doctor"],
   ];
   test.each(verbs)("%s %s has help with an example, and --json", async (...words) => {

@@ -1,8 +1,11 @@
+import type { Clock } from "../base/clock.ts";
 import type { PointId } from "../core/ids.ts";
 import type { Point } from "../core/point.ts";
 import type { DirectoryJournal } from "../journal/directory-journal.ts";
 import { moveBase } from "../journal/move-base.ts";
+import { scrub } from "../journal/scrub.ts";
 import { thin } from "../journal/thin.ts";
+import { checkResultOf } from "./check-result.ts";
 import type { ControlRequest } from "./requests.ts";
 import type { ReportProgress } from "./server.ts";
 
@@ -11,11 +14,15 @@ export type ChangeRequest = Exclude<ControlRequest, { readonly verb: "state" }>;
 
 /** How a change is watched and stopped. */
 export interface ChangeOptions {
+  readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onProgress?: ReportProgress;
 }
 
-/** Changes a group's history. The caller holds the vault's writer lock and lets one change run at a time. */
+/**
+ * Changes a group's history. The caller holds the vault's writer lock and lets one change run at a time; only a scrub may run
+ * beside others.
+ */
 export async function performChange(
   journal: DirectoryJournal,
   request: ChangeRequest,
@@ -30,6 +37,15 @@ export async function performChange(
         signal: options.signal,
         onProgress: ({ done, total }) => options.onProgress?.(done, total),
       });
+    case "scrub": {
+      const { rateBytesPerSecond } = request;
+      const report = await scrub(journal, options.clock, {
+        signal: options.signal,
+        rateBytesPerSecond,
+        onProgress: ({ doneBytes, totalBytes }) => options.onProgress?.(doneBytes, totalBytes),
+      });
+      return checkResultOf(report);
+    }
     case "move-base":
       return moveBase(journal, {
         to: request.point,

@@ -2,8 +2,8 @@ import { MIB } from "../base/units.ts";
 
 /** Longest line of a request: it may name every point of a group. */
 export const controlRequestLengthMax = 4 * MIB;
-/** Longest line of an answer. */
-export const controlReplyLengthMax = 4 * MIB;
+/** Longest line of an answer: a scrub names every point it found good. */
+export const controlReplyLengthMax = 16 * MIB;
 /** Connections at once; further ones are closed. */
 export const controlConnectionsMax = 16;
 /** How long a client may take to say what it wants. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type FaultCode, faultTable } from "../base/fault-table.ts";
+import { KIB } from "../base/units.ts";
 import { parseGroupName, parsePointId } from "../core/ids.ts";
 
 const group = z.string().transform((text, context) => {
@@ -15,6 +16,8 @@ const point = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** Slower would never come to its end: bytes a second. */
+export const scrubRateMin = 64 * KIB;
 /** Points that one request may name. */
 const pointsMax = 100_000;
 
@@ -29,6 +32,12 @@ export const controlRequestSchema = z.discriminatedUnion("verb", [
     verb: z.literal("record-verified"),
     group,
     points: z.array(point).max(pointsMax),
+  }),
+  /** Hashes what open points read, at most so fast, and enters which are good. Goes on where an earlier one stopped. */
+  z.strictObject({
+    verb: z.literal("scrub"),
+    group,
+    rateBytesPerSecond: z.int().min(scrubRateMin).max(Number.MAX_SAFE_INTEGER),
   }),
   /** What the writer is doing. */
   z.strictObject({ verb: z.literal("state") }),

@@ -1,6 +1,5 @@
 import type { Clock } from "../base/clock.ts";
-import type { Fault } from "../base/fault.ts";
-import { isFault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import { type Prng, randomHex } from "../base/prng.ts";
 import type { ConfigGroup } from "../cli/config-schema.ts";
 import { type ChangeOptions, type ChangeRequest, performChange } from "../control/group-changes.ts";
@@ -21,6 +20,7 @@ export class GroupWriter implements AsyncDisposable {
   readonly #retention: RetentionPolicy;
   #state = "starting";
   #trouble: string | null = null;
+  #isScrubbing = false;
   /** Ends when all changes asked for so far have ended. */
   #changes: Promise<unknown> = Promise.resolve();
 
@@ -54,14 +54,27 @@ export class GroupWriter implements AsyncDisposable {
     return this.journal.head()?.generation ?? { number: 1, holder: randomHex(prng, 8) };
   }
 
-  /** Thinning, moving the base and records: one after the other, beside the cycles. */
-  change(request: ChangeRequest, options: ChangeOptions): Promise<unknown> {
-    const change = this.#changes.then(async () => {
+  /** Thinning, moving the base and records: one after the other, beside the cycles. A scrub goes on beside them all. */
+  change(request: ChangeRequest, options: Omit<ChangeOptions, "clock">): Promise<unknown> {
+    const work = async () => {
       options.signal.throwIfAborted();
-      return performChange(this.journal, request, options);
-    });
+      return performChange(this.journal, request, { ...options, clock: this.#clock });
+    };
+    if (request.verb === "scrub") return this.#scrub(work);
+    const change = this.#changes.then(work);
     this.#changes = change.catch(() => {}); // Whoever asked hears of it.
     return change;
+  }
+
+  /** Two scrubs would hash the same bytes and overwrite each other's place. */
+  async #scrub(work: () => Promise<unknown>): Promise<unknown> {
+    if (this.#isScrubbing) throw new Fault("VAULT_BUSY", `${this.name} is being scrubbed already`);
+    this.#isScrubbing = true;
+    try {
+      return await work();
+    } finally {
+      this.#isScrubbing = false;
+    }
   }
 
   /** What is due after a seal: retires by retention. A point that somebody reads waits for the next time. */
