@@ -80,7 +80,7 @@ async function startOrderMachine(): Promise<Machine> {
   return machine;
 }
 
-/** A filter that lets time pass before each disk of a point is read. */
+/** A filter under which each disk of a point is read only some time after the disk before it. */
 function delayed(source: Source): Source {
   return {
     traits: source.traits,
@@ -89,6 +89,12 @@ function delayed(source: Source): Source {
     openLive: (disk, options) => source.openLive(disk, options),
     async freeze(options) {
       const snapshot = await source.freeze(options);
+      const turns = new Map(
+        snapshot.disks.map(({ name }, index) => [
+          name,
+          clock.sleep(index * readDelayMs, { signal }),
+        ]),
+      );
       return {
         id: snapshot.id,
         instant: snapshot.instant,
@@ -96,11 +102,11 @@ function delayed(source: Source): Source {
         disks: snapshot.disks,
         machines: snapshot.machines,
         lost: snapshot.lost,
-        async *extents(disk) {
-          await clock.sleep(readDelayMs, { signal });
-          yield* snapshot.extents(disk);
+        extents: (disk) => snapshot.extents(disk),
+        async read(disk, offsetBytes, into) {
+          await turns.get(disk);
+          await snapshot.read(disk, offsetBytes, into);
         },
-        read: (disk, offsetBytes, into) => snapshot.read(disk, offsetBytes, into),
         release: () => snapshot.release(),
         forget: () => snapshot.forget(),
         [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
