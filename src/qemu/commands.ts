@@ -64,6 +64,7 @@ export const addImage = (options: {
     file: { driver: "file", filename: options.path, discard: "unmap" },
   });
 
+/** Closes a node and what was opened only for it. */
 export const deleteNode = (node: string): QmpCommand =>
   command("blockdev-del", { "node-name": node });
 
@@ -73,6 +74,7 @@ export const setWriteThreshold = (node: string, thresholdBytes: number): QmpComm
 
 // -- bitmaps and the instant
 
+/** All of the actions or none. */
 export const transaction = (actions: readonly TransactionAction[]): QmpCommand =>
   command("transaction", { actions });
 
@@ -92,6 +94,7 @@ export const addFrozenBitmap = (node: string, name: string): TransactionAction =
   data: { node, name, granularity: blockSizeBytes, persistent: false, disabled: true },
 });
 
+/** Adds what one bitmap has to another. */
 export const mergeBitmap = (node: string, from: string, target: string): TransactionAction => ({
   type: "block-dirty-bitmap-merge",
   data: { node, target, bitmaps: [from] },
@@ -114,9 +117,11 @@ export const startCopyBeforeWrite = (options: {
   },
 });
 
+/** Removes a bitmap, from the image as well. */
 export const removeBitmap = (node: string, name: string): QmpCommand =>
   command("block-dirty-bitmap-remove", { node, name });
 
+/** Ends a job without waiting for its end; JOB_STATUS_CHANGE tells that. */
 export const cancelJob = (job: string): QmpCommand =>
   command("block-job-cancel", { device: job, force: true });
 
@@ -129,6 +134,7 @@ export const startNbdServer = (path: string): QmpCommand =>
     "max-connections": 0,
   });
 
+/** Ends every export with it. */
 export const stopNbdServer = (): QmpCommand => command("nbd-server-stop");
 
 /** A read-only export; plain strings find a bitmap down the backing chain. */
@@ -148,7 +154,9 @@ export const deleteExport = (exportId: string): QmpCommand =>
 
 // -- the machine
 
+/** Holds the guest still; returns when its writes are in the images. */
 export const stopMachine = (): QmpCommand => command("stop");
+/** Lets the guest run. */
 export const continueMachine = (): QmpCommand => command("cont");
 /** Ends the storage daemon in order: images are flushed, persistent bitmaps stored. */
 export const quit = (): QmpCommand => command("quit");

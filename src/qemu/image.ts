@@ -3,6 +3,7 @@ import { Fault } from "../base/fault.ts";
 import { diskSizeBytesMax } from "../core/limits.ts";
 import { runTool } from "./run-tool.ts";
 
+/** Image formats that we make and open. */
 export type ImageFormat = "raw" | "qcow2";
 
 /** What `qemu-img info` says of an image file. */

@@ -11,6 +11,7 @@ export type ScriptedReply =
   | "silence"
   | "hang-up";
 
+/** A server that plays QEMU. */
 export interface ScriptedQmp extends AsyncDisposable {
   readonly path: string;
   /** What came in so far, over all connections. */

@@ -4,6 +4,7 @@ import { ownPrefix } from "../../qemu/own-names.ts";
 import type { SourceHarness } from "../source-contract.ts";
 import { diskName, type Guest, type GuestDisk, testGroup, testHost } from "./test-guest.ts";
 
+/** The disks of the harness's machine. */
 export const harnessDisks: readonly GuestDisk[] = [
   { name: "data", sizeBytes: 64 * MIB },
   { name: "wal", sizeBytes: 16 * MIB },

@@ -9,6 +9,7 @@ import type { Hold } from "./sessions.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 import { PointSnapshot } from "./snapshot.ts";
 
+/** What `Source.freeze` takes. */
 export interface FreezeRequest {
   readonly id: PointId;
   readonly since: ReadonlyMap<DiskName, PointId>;

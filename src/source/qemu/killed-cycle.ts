@@ -7,6 +7,7 @@ import { qemuSource } from "./source.ts";
 
 // For tests: a process that takes a point and kills itself with SIGKILL before the named step.
 
+/** What the process is told, as JSON, in its only argument. */
 export interface KilledCycle {
   readonly group: GroupName;
   readonly machines: readonly QemuMachineSettings[];

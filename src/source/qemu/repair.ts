@@ -8,6 +8,7 @@ import { removeOwnThings } from "../../qemu/own-things.ts";
 import type { Session } from "./session.ts";
 import { isStale, trackingOf } from "./tracking.ts";
 
+/** How a machine's disks stand, and what was removed. */
 export interface MachineRepair {
   readonly disks: readonly DiskTracking[];
   readonly removed: readonly string[];

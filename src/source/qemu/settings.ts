@@ -21,6 +21,7 @@ export interface QemuDiskSettings {
   readonly tracking: "persistent" | "transient";
 }
 
+/** One machine of the group. */
 export interface QemuMachineSettings {
   readonly name: MachineName;
   /** A QMP socket that nobody else uses; null when the machine is off for good. */
@@ -30,6 +31,7 @@ export interface QemuMachineSettings {
   readonly boot?: Partial<Omit<MachineDefinition, "disks">> | undefined;
 }
 
+/** Where old content goes while a point is read. */
 export interface QemuScratchSettings {
   /** On the machines' host; their QEMUs must be able to write there. Its path leaves room for a socket's name (107 characters). */
   readonly directory: string;

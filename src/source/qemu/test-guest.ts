@@ -123,29 +123,13 @@ async function startGuest(
   await rm(qmpPath, { force: true });
   await rm(controlPath, { force: true });
   const relay = await startRelay(qmpPath, join(directory, `${machine}.inner`));
-  const innerPath = join(directory, `${machine}.inner`);
-  const monitors = [innerPath, controlPath].flatMap((path, index) => [
-    "--chardev",
-    `socket,id=c${index},path=${path},server=on,wait=off`,
-    "--monitor",
-    `chardev=c${index}`,
-  ]);
-  const nodes = disks.flatMap(({ name, format = "qcow2" }) => [
-    "--blockdev",
-    JSON.stringify({
-      driver: format,
-      "node-name": name,
-      discard: "unmap",
-      file: { driver: "file", filename: imagePath(machine, name), discard: "unmap" },
-    }),
-  ]);
   // QEMU has one NBD server: the guest writes through the one that the source takes for its own.
   await mkdir(join(directory, "scratch"), { recursive: true });
   const nbdPath = join(directory, "scratch", ownSocketFile(testGroup, machine as MachineName));
-  const server = ["--nbd-server", `addr.type=unix,addr.path=${nbdPath},max-connections=0`];
-  const daemon = ["qemu-storage-daemon", ...monitors, ...server, ...nodes];
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", ...daemon], {
-    stdio: ["ignore", "ignore", "inherit"],
+  const child = spawnDaemon({
+    monitorPaths: [join(directory, `${machine}.inner`), controlPath],
+    nbdPath,
+    disks: disks.map((disk) => ({ ...disk, path: imagePath(machine, disk.name) })),
   });
   const ended = once(child, "close");
   const qmp = await connectPatiently(controlPath, child);
@@ -189,6 +173,33 @@ async function startGuest(
       await end("SIGKILL");
     },
   };
+}
+
+function spawnDaemon(options: {
+  readonly monitorPaths: readonly string[];
+  readonly nbdPath: string;
+  readonly disks: readonly (GuestDisk & { readonly path: string })[];
+}): ChildProcess {
+  const monitors = options.monitorPaths.flatMap((path, index) => [
+    "--chardev",
+    `socket,id=c${index},path=${path},server=on,wait=off`,
+    "--monitor",
+    `chardev=c${index}`,
+  ]);
+  const nodes = options.disks.flatMap(({ name, format = "qcow2", path }) => [
+    "--blockdev",
+    JSON.stringify({
+      driver: format,
+      "node-name": name,
+      discard: "unmap",
+      file: { driver: "file", filename: path, discard: "unmap" },
+    }),
+  ]);
+  const server = ["--nbd-server", `addr.type=unix,addr.path=${options.nbdPath},max-connections=0`];
+  const daemon = ["qemu-storage-daemon", ...monitors, ...server, ...nodes];
+  return spawn("setpriv", ["--pdeathsig", "KILL", ...daemon], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
 }
 
 /** Passes bytes between a socket and another, so that a test can cut the connection. */
