@@ -287,6 +287,21 @@ describe("the end", () => {
     await assert.rejects(reading, (error) => isFault(error, "NBD_CLOSED"));
   });
 
+  test("aborting the server's signal ends every connection at once, and its socket is gone", async () => {
+    const { found, started } = gatedExport(new Uint8Array(512));
+    const stop = new AbortController();
+    const at = await served(found, { signal: stop.signal });
+    await using client = await connectNbd({ address: at.address, exportName: "disk" });
+    const reading = client.read(0, new Uint8Array(1));
+    const rejected = assert.rejects(reading, (error) => isFault(error, "NBD_CLOSED"));
+    await until(() => started.count === 1);
+    stop.abort();
+    await rejected;
+    await at[Symbol.asyncDispose]();
+    const connecting = connectNbd({ address: at.address });
+    await assert.rejects(connecting, (error) => isFault(error, "NBD_UNREACHABLE"));
+  });
+
   test("a client that goes ends what it asked for", async () => {
     const { found, started } = gatedExport(new Uint8Array(512));
     await using at = await served(found);

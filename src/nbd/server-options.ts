@@ -16,7 +16,7 @@ export interface NbdServerLimits {
   readonly shutdownMs: number;
 }
 
-/** Room for a few busy clients in well under 1 GiB. */
+/** At worst 1 GiB of payload in memory: every connection there may be, full. */
 export const defaultServerLimits: NbdServerLimits = {
   connectionsMax: 32,
   requestsInFlightMax: 64,
