@@ -33,7 +33,7 @@ export class DiskImage {
   write(offsetBytes: number, data: Uint8Array): void {
     this.eachPart(offsetBytes, data.length, (block, start, length, done) => {
       const old = this.blocks[block];
-      const fresh = old ? Uint8Array.from(old) : new Uint8Array(blockSizeBytes);
+      const fresh = old ? old.slice() : new Uint8Array(blockSizeBytes);
       fresh.set(data.subarray(done, done + length), start);
       this.blocks[block] = fresh;
     });
@@ -50,7 +50,7 @@ export class DiskImage {
         this.blocks[block] = null;
         return;
       }
-      this.blocks[block] = Uint8Array.from(old).fill(0, start, start + length);
+      this.blocks[block] = old.slice().fill(0, start, start + length);
     });
   }
 

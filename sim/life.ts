@@ -61,6 +61,7 @@ export async function live(options: LifeOptions): Promise<number> {
     group: { name: options.group, generation: { number: 1, holder: "0123456789abcdef" } },
     intervalSeconds,
     cycles: options.cycles,
+    syncBytesPerSecondMax: swarm.vault.syncBytesPerSecondMax,
     maintain,
     clock,
     prng: options.prng,

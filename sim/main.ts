@@ -10,6 +10,7 @@ const usage = `Runs the engine and the journal in virtual worlds, each drawn fro
   npm run sim -- --seed 123          one world, with its trace
   npm run sim -- --seeds 1000        that many worlds, from 1 or --from on
   npm run sim -- --mutants           whether each mutant is caught within 200 worlds
+  npm run sim -- --mutant base       only those whose name has it
 `;
 
 const { values } = parseArgs({
@@ -18,12 +19,13 @@ const { values } = parseArgs({
     seeds: { type: "string" },
     from: { type: "string" },
     mutants: { type: "boolean" },
+    mutant: { type: "string" },
     help: { type: "boolean" },
   },
 });
 
 if (values.help) process.stdout.write(usage);
-else if (values.mutants) await huntAll();
+else if (values.mutants || values.mutant) await huntAll(values.mutant ?? "");
 else if (values.seed !== undefined) await replay(Number(values.seed));
 else await runMany(Number(values.from ?? 1), Number(values.seeds ?? 200));
 
@@ -54,8 +56,8 @@ async function runMany(first: number, count: number): Promise<void> {
   if (failed > 0) process.exitCode = 1;
 }
 
-async function huntAll(): Promise<void> {
-  for (const mutant of mutants) {
+async function huntAll(part: string): Promise<void> {
+  for (const mutant of mutants.filter(({ name }) => name.includes(part))) {
     const { seed, finding, others } = await hunt(mutant, 200);
     if (seed === null) process.exitCode = 1;
     console.log(`${mutant.name}: ${seed === null ? "NOT CAUGHT" : `seed ${seed}: ${finding}`}`);

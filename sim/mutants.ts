@@ -11,17 +11,22 @@ export interface Mutant {
 }
 
 const wrong = /wrong bytes/;
-const lost = /acknowledged and is gone|DELTA_MISSING|DELTA_CORRUPT|delta is not there|wrong bytes/;
+const lost =
+  /acknowledged and is gone|delta is not there|delta .*: the file is too short|wrong bytes/;
+
+const moved = /delta is not there|does not have the hash|wrong bytes/;
 
 /** The simulator is as good as what it catches: each of these within 200 worlds. */
 export const mutants: readonly Mutant[] = [
   { name: "H removed before the ack", seams: source.headRemovedBeforeAck, finding: /for nothing/ },
-  { name: "ack before fsync", seams: vault.ackBeforeSync, finding: /./ },
+  { name: "ack before fsync", seams: vault.ackBeforeSync, finding: lost },
   { name: "bitmap of another point trusted", seams: source.anyBitmapTrusted, finding: wrong },
   { name: "unallocated skipped in resync", seams: vault.unallocatedSkipped, finding: wrong },
   { name: "ledger record before rename", seams: vault.recordBeforeRename, finding: lost },
   { name: "rename not made durable", seams: vault.renameNotSynced, finding: lost },
   { name: "disks of different instants", seams: source.disksAtDifferentInstants, finding: wrong },
+  { name: "base moved under a pin", seams: vault.pinsIgnored, finding: moved },
+  { name: "base moved before it is durable", seams: vault.baseNotSynced, finding: moved },
   { name: "recording starts late", seams: source.recordingStartsLate, finding: wrong },
   { name: "copy before write skipped", seams: source.copyBeforeWriteSkipped, finding: wrong },
   { name: "lost bitmap replaced", seams: source.lostBitmapReplaced, finding: wrong },

@@ -9,7 +9,10 @@ import { pick } from "./chance.ts";
 import type { DiskImage } from "./disk-image.ts";
 
 /** No disk of a world is larger. */
-const diskSizeBytesMax = 2 * MIB;
+const diskSizeBytesMax = 4 * MIB;
+
+/** Kept from world to world. */
+const spareBuffers: Uint8Array[] = [];
 
 /** The product broke a promise: what a world ends with. */
 export class BrokenPromise extends Error {}
@@ -22,7 +25,6 @@ export class Oracle {
   /** The last instant, when nothing that may cost tracking came after it. */
   #undisturbed: string | null = null;
   #isResyncExcused = false;
-  readonly #spare: Uint8Array[] = [];
   /** The medium lied or rotted: points may be lost, and reads may fail. Bytes must still never be wrong. */
   isDamaged = false;
 
@@ -117,7 +119,7 @@ export class Oracle {
   }
 
   async #wrongBlocks(view: View, disk: PointDisk, image: DiskImage): Promise<readonly number[]> {
-    const buffer = this.#spare.pop() ?? new Uint8Array(diskSizeBytesMax);
+    const buffer = spareBuffers.pop() ?? new Uint8Array(diskSizeBytesMax);
     try {
       const found = buffer.subarray(0, disk.sizeBytes);
       await view.read(disk.identity, 0, found);
@@ -126,7 +128,7 @@ export class Oracle {
       if (!this.#mayFail(error)) throw error;
       return [];
     } finally {
-      this.#spare.push(buffer);
+      spareBuffers.push(buffer);
     }
   }
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { Prng } from "../src/base/prng.ts";
-import { SparseBytes } from "../src/base/sparse-bytes.ts";
 import { sectorSizeBytes } from "../src/core/limits.ts";
 import { happens } from "./chance.ts";
+import { GrowingBytes } from "./growing-bytes.ts";
 
 /** A change that is in the cache and perhaps not yet on the medium. */
 type Change =
@@ -20,8 +20,8 @@ export interface CrashSeverity {
 
 /** A file's bytes, as its readers see them and as the medium has them. */
 export class StoredContent {
-  #seen = new SparseBytes();
-  #medium = new SparseBytes();
+  #seen = new GrowingBytes();
+  #medium = new GrowingBytes();
   #unsynced: Change[] = [];
   /** Readers see what will never be on the medium. */
   #differs = false;
@@ -30,8 +30,9 @@ export class StoredContent {
     return this.#seen.sizeBytes;
   }
 
+  /** Holes are not counted out: a file is as large as it is long. */
   get allocatedBytes(): number {
-    return this.#seen.allocatedBytes;
+    return this.#seen.sizeBytes;
   }
 
   get isSynced(): boolean {
@@ -43,7 +44,7 @@ export class StoredContent {
   }
 
   write(from: Uint8Array, positionBytes: number): void {
-    this.#change({ kind: "write", positionBytes, data: Uint8Array.from(from) });
+    this.#change({ kind: "write", positionBytes, data: from.slice() });
   }
 
   punch(positionBytes: number, lengthBytes: number): void {
@@ -80,7 +81,7 @@ export class StoredContent {
     }
     this.#unsynced = [];
     this.#differs = false;
-    this.#seen = copyOf(this.#medium);
+    this.#seen = this.#medium.copy();
   }
 
   /** Flips a bit at rest. */
@@ -100,7 +101,7 @@ export class StoredContent {
   }
 }
 
-function apply(bytes: SparseBytes, change: Change): void {
+function apply(bytes: GrowingBytes, change: Change): void {
   if (change.kind === "write") bytes.write(change.data, change.positionBytes);
   else if (change.kind === "punch") bytes.punch(change.positionBytes, change.lengthBytes);
   else bytes.truncate(change.sizeBytes);
@@ -108,7 +109,7 @@ function apply(bytes: SparseBytes, change: Change): void {
 
 /** Some sectors of a write arrive: either those of a prefix, or any. */
 function tear(
-  bytes: SparseBytes,
+  bytes: GrowingBytes,
   change: { readonly positionBytes: number; readonly data: Uint8Array },
   prng: Prng,
 ): void {
@@ -126,12 +127,4 @@ function tear(
     }
     at = untilBytes;
   }
-}
-
-function copyOf(bytes: SparseBytes): SparseBytes {
-  const copy = new SparseBytes();
-  const all = new Uint8Array(bytes.sizeBytes);
-  bytes.read(all, 0);
-  copy.write(all, 0);
-  return copy;
 }

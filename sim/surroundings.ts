@@ -7,7 +7,6 @@ import type { VirtualClock } from "./clock.ts";
 import type { Estate, ImageCopy } from "./estate.ts";
 import { drawSizeBytes, type Swarm } from "./swarm.ts";
 
-const diskBlocksMax = 24;
 const jumpMaxMs = 3_600_000;
 
 /** What guests and administrators do to the estate while we work: a little between any two of our calls. */
@@ -130,7 +129,7 @@ export class Surroundings {
 
   #resize(): void {
     const name = pick(this.#prng, [...this.#estate.disks.keys()]);
-    const sizeBytes = Math.min(drawSizeBytes(this.#prng), diskBlocksMax * blockSizeBytes);
+    const sizeBytes = drawSizeBytes(this.#prng);
     if (this.#estate.resize(name, sizeBytes)) this.#tell(`${name} resized to ${sizeBytes}`);
   }
 

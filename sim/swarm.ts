@@ -1,4 +1,5 @@
 import type { Prng } from "../src/base/prng.ts";
+import { KIB } from "../src/base/units.ts";
 import { blockSizeBytes, sectorSizeBytes } from "../src/core/limits.ts";
 import { between, happens, pick } from "./chance.ts";
 import type { CrashSeverity } from "./stored-content.ts";
@@ -50,6 +51,8 @@ export interface Swarm {
     readonly pointsMax: number;
     /** Chance per cycle that a view is held open over what follows. */
     readonly viewRate: number;
+    /** Cap on reading live disks in a sync, so that time passes meanwhile. */
+    readonly syncBytesPerSecondMax: number | null;
   };
 }
 
@@ -63,46 +66,59 @@ export function drawSwarm(prng: Prng): Swarm {
     disks: between(prng, 1, 3),
     guest: {
       writeRate: 0.02 + rate(0.3),
-      trimRate: rate(0.03),
-      resizeRate: rate(0.002),
+      trimRate: rate(0.05),
+      resizeRate: rate(0.004),
       hotBlocks: between(prng, 1, 8),
     },
     estate: {
-      killRate: rate(0.001),
-      stopRate: rate(0.001),
-      restoreRate: rate(0.6),
-      bitmapLossRate: rate(0.0005),
-      regroupRate: rate(0.4),
+      killRate: rate(0.003),
+      stopRate: rate(0.004),
+      restoreRate: rate(0.8),
+      bitmapLossRate: rate(0.002),
+      regroupRate: rate(0.6),
       rawRate: rate(0.3),
     },
     source: {
-      failRate: rate(0.01),
-      scratchBlocksMax: pick(prng, [2, 8, 1000, 1000]),
+      failRate: rate(0.03),
+      scratchBlocksMax: pick(prng, [1, 3, 1000, 1000]),
     },
     files: {
-      fullRate: rate(0.005),
+      fullRate: rate(0.004),
       failRate: rate(0.003),
       lostSyncRate: isDamaging ? rate(0.2) : 0,
       rotRate: isDamaging ? rate(0.002) : 0,
     },
     crash: {
-      killRate: rate(0.005),
-      powerCutRate: rate(1),
+      killRate: rate(0.012),
+      powerCutRate: pick(prng, [0, 0.5, 1]),
       severity: { survivalRate: between(prng, 0, 4) / 4, tearRate: between(prng, 0, 2) / 2 },
     },
     clockJumpRate: rate(0.001),
     vault: {
       codec: pick(prng, ["raw", "zstd"]),
-      upkeepRate: rate(0.6),
-      pointsMax: between(prng, 2, 8),
-      viewRate: rate(0.3),
+      upkeepRate: rate(1),
+      pointsMax: between(prng, 1, 5),
+      viewRate: rate(0.8),
+      syncBytesPerSecondMax: pick(prng, [null, 128 * KIB]),
     },
   };
 }
 
-/** A disk's size: a few blocks, or more than a window of them, often with a short last one. */
+const diskBlocks = [
+  [2, 6],
+  [2, 6],
+  [2, 6],
+  [2, 6],
+  [2, 6],
+  [2, 6],
+  [14, 20],
+  [30, 36],
+] as const;
+
+/** A disk's size: a few blocks, or some windows of them, often with a short last one. */
 export function drawSizeBytes(prng: Prng): number {
-  const blocks = happens(prng, 0.75) ? between(prng, 2, 8) : between(prng, 12, 20);
+  const [blocksMin, blocksMax] = pick(prng, diskBlocks);
+  const blocks = between(prng, blocksMin, blocksMax);
   const tail = happens(prng, 0.4) ? between(prng, 1, 127) * sectorSizeBytes : 0;
   return blocks * blockSizeBytes + tail;
 }

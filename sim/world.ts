@@ -17,8 +17,8 @@ import { Surroundings } from "./surroundings.ts";
 import { drawSwarm, type Swarm } from "./swarm.ts";
 import type { VaultUnderTest } from "./vault.ts";
 
-const livesMax = 4;
-const cyclesPerLifeMax = 8;
+const livesMax = 3;
+const cyclesPerLifeMax = 6;
 const lifeDurationMs = 120_000;
 /** With all faults off a group must reach so many fresh points in its time. */
 const calmCycles = 2;
