@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { Fault } from "../base/fault.ts";
-import { sha256 } from "./bytes.ts";
 import { decodeCanonicalJson, encodeCanonicalJson } from "./canonical-json.ts";
 import { deltaCorrupt } from "./delta-corrupt.ts";
 import {
@@ -108,11 +107,6 @@ export function decodeHeader(bytes: Uint8Array): DeltaHeader {
   const problem = problemOf(facts, machines);
   if (problem !== null) throw deltaCorrupt("header", problem);
   return decoded.value as DeltaHeader;
-}
-
-/** SHA-256 of the machines' canonical JSON, by which a ledger record names them. */
-export function machinesHashOf(header: Pick<DeltaHeader, "machines">): Buffer {
-  return sha256(encodeCanonicalJson(header.machines));
 }
 
 /** How far extents may reach on each disk: its larger size, so that a cut tail can be sealed as zeroes. */

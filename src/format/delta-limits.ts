@@ -44,10 +44,6 @@ export const logicalEntryLengthBytes = 48;
 export const placementEntryLengthBytes = 16;
 /** CRC-32 behind a compressed payload. */
 export const payloadCrcLengthBytes = 4;
-/** Pieces of one chunk. */
-export const chunkPiecesMax = chunkSpanBytes / pieceSpanBytes;
-/** Piece list and payload; a compressed payload is kept only when it is smaller than the data. */
-export const storedLengthBytesMax = chunkPiecesMax * hashLengthBytes + chunkSpanBytes;
 
 assert(pieceSpanBytes % sectorSizeBytes === 0 && chunkSpanBytes % pieceSpanBytes === 0);
 assert(zeroSpanBytes / sectorSizeBytes < 2 ** 32);

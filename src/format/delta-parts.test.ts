@@ -193,7 +193,6 @@ describe("zstd payload", () => {
   });
 
   test.each([
-    ["expands beyond the extent", framed(zstdCompressSync(new Uint8Array(64 * MIB)))],
     ["holds less than the extent", framed(zstdCompressSync(new Uint8Array(100)))],
     ["is no frame", framed(Buffer.alloc(40, 7))],
     ["is cut", framed(zstdCompressSync(Buffer.from("cut me short ".repeat(9))).subarray(0, -3))],
@@ -210,6 +209,18 @@ describe("zstd payload", () => {
         code: "DELTA_CORRUPT",
         details: { where: "chunk" },
       });
+    }
+  });
+
+  test("that expands beyond the extent is given up at the extent's length", async () => {
+    const payload = framed(zstdCompressSync(new Uint8Array(64 * MIB)));
+    for (const usesThreads of [true, false]) {
+      const decoding = decodeZstdPayload(payload, { lengthBytes: 512, usesThreads });
+      const { message } = await decoding.then(
+        () => ({ message: "" }),
+        (error: Error) => error,
+      );
+      expect(message).toMatch(/does not decompress/);
     }
   });
 });

@@ -5,7 +5,7 @@ import { deltaCorrupt, deltaTooNew } from "./delta-corrupt.ts";
 import { deltaVersion, headerLengthBytesMax, prologueLengthBytes } from "./delta-limits.ts";
 
 /** 0x89 says "binary"; the line feed is lost by transfers in text mode. */
-export const prologueMagic = Buffer.from("\x89AFTDLT\n", "latin1");
+const prologueMagic = Buffer.from("\x89AFTDLT\n", "latin1");
 
 /** What the first bytes of a delta file say. */
 export interface DeltaPrologue {

@@ -12,7 +12,7 @@ import {
 } from "./delta-limits.ts";
 
 /** The last bytes of every delta file, of any version. */
-export const trailerMagic = Buffer.from("AFTDEND\n", "latin1");
+const trailerMagic = Buffer.from("AFTDEND\n", "latin1");
 /** Separates content roots from every other hash of the product. */
 const contentRootDomain = Buffer.from("afterimage delta content v1\n", "latin1");
 

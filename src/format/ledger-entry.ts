@@ -34,7 +34,7 @@ const delta = {
 };
 
 /** The body of each kind of record. Adding a kind is compatible in one direction only: older programs refuse the ledger. */
-export const ledgerBodies = {
+const ledgerBodies = {
   /** The first record, and the first only. `vault` tells vaults apart. */
   "group-created": z.strictObject({ group: name, vault: id }),
   /** A delta was renamed into place: its point exists. */

@@ -22,9 +22,9 @@ import {
 } from "./ledger-entry.ts";
 
 /** The version that this program writes, and the newest it reads. */
-export const ledgerVersion = 1;
+const ledgerVersion = 1;
 /** The first bytes of every record. */
-export const ledgerMagic = Buffer.from("AFTL", "latin1");
+const ledgerMagic = Buffer.from("AFTL", "latin1");
 /** Before the body: magic, version, kind, body's length, reserved, number, time, hash of the record before. */
 const frontLengthBytes = 64;
 /** Behind the body: signature and CRC-32. */
