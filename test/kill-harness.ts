@@ -1,4 +1,4 @@
-import { type KillOrder, replicate } from "./support/kill-world.ts";
+import { changeHistory, type KillOrder, replicate } from "./support/kill-world.ts";
 
 // A process that is killed: does what its order says and ends itself by SIGKILL at the phase, as if it had been killed there.
 
@@ -14,3 +14,4 @@ async function onPhase(phase: string): Promise<void> {
 }
 
 if (order.act === "cycle") await replicate(order.directory, onPhase);
+else await changeHistory(order.directory, order.act, onPhase);

@@ -6,9 +6,12 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { seededPrng } from "../src/base/prng.ts";
 import { blockSizeBytes } from "../src/core/limits.ts";
 import { cyclePhases, syncPhases } from "../src/engine/phase.ts";
+import { moveBasePhases } from "../src/journal/move-base.ts";
+import { thinPhases } from "../src/journal/thin.ts";
 import { sourcePhases } from "../src/source/qemu/phase.ts";
 import { type Guest, type TestHost, testHost } from "../src/source/qemu/test-guest.ts";
 import {
+  changeHistory,
   hashesAt,
   type KillOrder,
   killDisks,
@@ -138,6 +141,30 @@ describe("a change is not lost when we are killed", () => {
       expect(await cut()).toEqual([]);
       expect(await wrongPoints()).toEqual([]);
       expect(await leftovers()).toEqual([]);
+    });
+  }
+});
+
+describe("no point is lost when we are killed while history is put together", () => {
+  const acts = [
+    ...thinPhases.map((phase) => ({ act: "thin", phase }) as const),
+    ...moveBasePhases.map((phase) => ({ act: "move-base", phase }) as const),
+  ];
+  for (const { act, phase } of acts) {
+    test(`at ${phase} of ${act}`, async () => {
+      for (let round = 0; round < 4; round += 1) {
+        await guestActs();
+        await cut();
+      }
+      expect(await runKilled({ act, phase, nth: 1 })).toBe(true);
+      expect(await wrongPoints()).toEqual([]);
+      await guestActs();
+      expect(await cut()).toEqual([]);
+      await changeHistory(host.directory, act);
+      expect(await wrongPoints()).toEqual([]);
+      await guestActs();
+      expect(await cut()).toEqual([]);
+      expect(await wrongPoints()).toEqual([]);
     });
   }
 });

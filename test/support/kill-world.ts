@@ -11,7 +11,9 @@ import { type CycleOutcome, replicateOnce } from "../../src/engine/cycle.ts";
 import type { PhaseHook } from "../../src/engine/phase.ts";
 import { syncGroup } from "../../src/engine/sync.ts";
 import type { DirectoryJournal } from "../../src/journal/directory-journal.ts";
+import { moveBase } from "../../src/journal/move-base.ts";
 import { sqliteLocks } from "../../src/journal/sqlite-locks.ts";
+import { thin } from "../../src/journal/thin.ts";
 import { initVault, openVault } from "../../src/journal/vault.ts";
 import type { SourcePhase } from "../../src/source/qemu/phase.ts";
 import { qemuSource } from "../../src/source/qemu/source.ts";
@@ -98,6 +100,20 @@ export async function replicate(
   const attached = await attach({ source, journal, prng, signal });
   const standing = await syncGroup(attached.standing, { source, journal, clock, signal, ...hook });
   return await replicateOnce({ source, journal, group, standing, clock, prng, signal, ...hook });
+}
+
+/** Thinning to the oldest and the newest point, or moving the base to the newest but one. */
+export async function changeHistory(
+  directory: string,
+  act: "thin" | "move-base",
+  onPhase: (phase: string) => Promise<void> = async () => {},
+): Promise<void> {
+  await using opened = await killJournal(directory);
+  const { journal } = opened;
+  const { signal } = new AbortController();
+  const points = journal.points();
+  if (act === "thin") await thin(journal, { keep: [points[0]!.id], signal, onPhase });
+  else await moveBase(journal, { to: points.at(-2)!.id, signal, onPhase });
 }
 
 /** SHA-256 of each of the point's disks, by name. */
