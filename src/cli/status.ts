@@ -73,14 +73,21 @@ async function runStatus(
 /** A writer that is stopped or overloaded must not keep a reader waiting. */
 async function askForState(context: CommandContext, directory: string): Promise<Writer> {
   const path = controlSocket(directory);
-  const late = AbortSignal.timeout(answerTimeoutMs);
-  const signal = AbortSignal.any([context.signal, late]);
+  const late = new AbortController();
+  const answered = new AbortController();
+  context.clock.sleep(answerTimeoutMs, { signal: answered.signal }).then(
+    () => late.abort(),
+    () => {}, // It answered.
+  );
+  const signal = AbortSignal.any([context.signal, late.signal]);
   try {
     const answer = await askWriter({ path, request: { verb: "state" }, signal });
     return answer === null ? null : writerStateSchema.parse(answer.result);
   } catch (error) {
-    if (late.aborted && !context.signal.aborted) return "silent";
+    if (late.signal.aborted && !context.signal.aborted) return "silent";
     throw error;
+  } finally {
+    answered.abort();
   }
 }
 

@@ -136,7 +136,12 @@ describe("status", () => {
     const clock = systemClock();
     const path = controlSocket(directory);
     const server = await serveControl({ path, clock, handle: () => quiet.promise });
-    expect(await commandJson("status", directory)).toMatchObject({
+    const impatient = { ...clock, sleep: () => clock.sleep(20) };
+    const running = startCommand(["status", directory, "--json"], {
+      context: { clock: impatient },
+    });
+    expect(await running.exitCode).toBe(0);
+    expect(JSON.parse(running.stdout())).toMatchObject({
       writer: "silent",
       groups: [{ state: "unknown", trouble: expect.stringContaining("gives no answer") }],
     });
