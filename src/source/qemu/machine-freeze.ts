@@ -152,7 +152,7 @@ export class MachineFreeze {
    */
   async undo(options: { readonly keepsBitmaps: boolean }): Promise<void> {
     const { session } = this.hold;
-    session.forgetGraph();
+    session.doubt();
     const recordings = options.keepsBitmaps
       ? []
       : this.#disks.map(({ disk, recording }) => ({ node: disk.node, name: recording }));

@@ -211,6 +211,19 @@ test("a disk found by its device that moved to another image has lost its bitmap
   expect(found).toMatchObject([{ state: "untracked" }]);
 });
 
+test("an NBD server that somebody stopped is started again for the next point", async () => {
+  await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+  await using source = host.source({ db: disks });
+  await source.track([data], testPoint(1), { signal });
+  await machine.io("data", "write -P 7 1M 64k");
+  {
+    await using _snapshot = await source.freeze({ id: testPoint(2), since, signal });
+  }
+  await machine.qmp.execute("nbd-server-stop");
+  await using snapshot = await source.freeze({ id: testPoint(3), since, signal });
+  expect(await extentsOf(snapshot, data)).toHaveLength(1);
+});
+
 test("our NBD server is gone when the source is, and another tool's is refused by name", async () => {
   await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
   const server = { addr: { type: "unix", data: { path: `${host.directory}/other` } } };
@@ -222,6 +235,9 @@ test("our NBD server is gone when the source is, and another tool's is refused b
   await machine.qmp.execute("nbd-server-start", server);
   await using source = host.source({ db: disks });
   const freezing = source.freeze({ id: testPoint(3), since, signal });
-  await expect(freezing).rejects.toMatchObject({ code: "QMP_REFUSED" });
+  await expect(freezing).rejects.toMatchObject({
+    code: "QMP_REFUSED",
+    message: expect.stringContaining("another tool's") as string,
+  });
   expect(await machine.bitmaps("data")).toEqual([`afterimage:erp:${testPoint(1)}:${64 * MIB}`]);
 });

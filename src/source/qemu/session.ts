@@ -36,6 +36,7 @@ export class Session {
   readonly #group: GroupName;
   #graph: Graph | null = null;
   #isServing = false;
+  #hasServed = false;
 
   constructor(options: {
     readonly group: GroupName;
@@ -81,9 +82,10 @@ export class Session {
     this.#graph = { nodes, disks };
   }
 
-  /** Lets the next `graph` ask again. */
-  forgetGraph(): void {
+  /** Lets the next call ask again for what we believe to know: somebody else may have changed it. */
+  doubt(): void {
     this.#graph = null;
+    this.#isServing = false;
   }
 
   /** The disk as it was last seen. DISK_MISSING. */
@@ -105,9 +107,14 @@ export class Session {
     } catch (error) {
       if (!isFault(error, "QMP_REFUSED")) throw error;
       const isRunning = /already running/i.test(String(error.details.desc));
-      if (!isRunning || !(await this.#listens(signal))) throw error;
+      if (!isRunning) throw error;
+      if (!(await this.#listens(signal))) {
+        const message = `the NBD server of ${this.machine.name} is another tool's (QEMU has only one): end it there`;
+        throw new Fault("QMP_REFUSED", message, error.details, { cause: error });
+      }
     }
     this.#isServing = true;
+    this.#hasServed = true;
   }
 
   /**
@@ -115,12 +122,13 @@ export class Session {
    * end every export on it.
    */
   async stopServing(): Promise<void> {
-    if (!this.#isServing || this.qmp.closed.aborted) return;
+    if (!this.#hasServed || this.qmp.closed.aborted) return;
     try {
       const exports = parseIds(await this.run(commands.queryExports()));
       if (!exports.every((id) => id.startsWith(ownPrefix(this.#group)))) return;
       await this.run(commands.stopNbdServer());
-      this.#isServing = false;
+      this.doubt();
+      this.#hasServed = false;
       await rm(this.nbdPath, { force: true });
     } catch (error) {
       if (!isFault(error, "QMP_CLOSED", "QMP_REFUSED")) throw error;

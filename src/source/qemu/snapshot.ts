@@ -249,7 +249,7 @@ export class PointSnapshot implements Snapshot {
       }
       const last = answers.at(-1);
       if (last?.ok) session.learn(parseNodes(last.value));
-      else session.forgetGraph();
+      else session.doubt();
     }
   }
 }
