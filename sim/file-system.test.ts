@@ -149,6 +149,15 @@ describe("misfortune", () => {
     expect(await file.sizeBytes()).toBe(2);
   });
 
+  test("a rename that is not answered was done all the same", async () => {
+    await create("/vault/in/a", text("abc"));
+    files = simFileSystem({ medium, clock: virtualClock(), strike: () => "unanswered" });
+    const renaming = files.rename("/vault/in/a", "/vault/out/a");
+    await expect(renaming).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    files = simFileSystem({ medium, clock: virtualClock() });
+    expect(await contentOf("/vault/out/a")).toBe("abc");
+  });
+
   test("a lying sync loses what it said was durable", async () => {
     files = simFileSystem({
       medium,

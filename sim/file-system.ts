@@ -10,8 +10,11 @@ import { StoredContent } from "./stored-content.ts";
 
 export type FileOperation = "open" | "read" | "write" | "sync" | "sync-directory" | "names";
 
-/** What happens to a call: `full` and `failed` reject, `lost` resolves though nothing was made durable (syncs only). */
-export type Misfortune = "none" | "full" | "failed" | "lost";
+/**
+ * What happens to a call: `full` and `failed` reject; `unanswered` rejects although it was done; `lost` resolves though nothing
+ * was made durable (syncs only).
+ */
+export type Misfortune = "none" | "full" | "failed" | "unanswered" | "lost";
 
 export interface SimFileSystemOptions {
   readonly medium: Medium;
@@ -61,7 +64,7 @@ function fileCalls(room: Room): Pick<FileSystem, "open" | "rename" | "remove" | 
   const { medium, clock, turn } = room;
   return {
     open: async (path, mode) => {
-      await turn(mode === "create" ? "names" : "open", `open ${mode}`, path);
+      const misfortune = await turn(mode === "create" ? "names" : "open", `open ${mode}`, path);
       if (mode !== "create")
         return openFile(room, path, requireFile(medium, path), mode === "write");
       if (medium.find(path)) throw storageFault("STORAGE_FAILED", path, "exists");
@@ -72,17 +75,20 @@ function fileCalls(room: Room): Pick<FileSystem, "open" | "rename" | "remove" | 
         modifiedAtMs: clock.nowMs(),
       };
       medium.change([[path, node]]);
+      answer(misfortune, path);
       return openFile(room, path, node, true);
     },
     rename: async (from, to) => {
-      await turn("names", `rename ${from}`, to);
+      const misfortune = await turn("names", `rename ${from}`, to);
       rename(medium, from, to);
+      answer(misfortune, to);
     },
     remove: async (path) => {
-      await turn("names", "remove", path);
+      const misfortune = await turn("names", "remove", path);
       const node = medium.find(path);
       if (node?.kind === "directory") throw storageFault("STORAGE_FAILED", path, "EISDIR");
       if (node) medium.change([[path, null]]);
+      answer(misfortune, path);
     },
     stat: async (path) => {
       await turn("open", "stat", path);
@@ -123,6 +129,7 @@ function directoryCalls({
       const misfortune = await turn("sync-directory", "sync-directory", directory);
       requireDirectory(medium, directory);
       if (misfortune !== "lost") medium.syncDirectory(directory);
+      answer(misfortune, directory);
     },
     freeBytes: async (path) => {
       await turn("open", "free", path);
@@ -159,6 +166,7 @@ function openFile(
       // What fitted before the room ran out was written.
       content.write(isFull ? from.subarray(0, from.length / 2) : from, positionBytes);
       if (isFull) throw storageFault("STORAGE_FULL", path, "ENOSPC");
+      answer(misfortune, path);
     },
     truncate: async (sizeBytes) => {
       if ((await begin("write", `truncate ${sizeBytes}`)) === "full")
@@ -176,6 +184,7 @@ function openFile(
         throw storageFault("STORAGE_FAILED", path, "EIO");
       }
       if (misfortune !== "lost") content.sync();
+      answer(misfortune, path);
     },
     sizeBytes: async () => {
       await begin("read", "size");
@@ -185,6 +194,11 @@ function openFile(
       isOpen = false;
     },
   };
+}
+
+/** What was done, and nobody is told. */
+function answer(misfortune: Misfortune, path: string): void {
+  if (misfortune === "unanswered") throw storageFault("STORAGE_FAILED", path, "EIO");
 }
 
 function rename(medium: Medium, from: string, to: string): void {

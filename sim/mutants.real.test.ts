@@ -4,7 +4,7 @@ import { mutants } from "./mutants.ts";
 
 const seedsMax = 200;
 
-test.each(mutants)('the mutant "$name" is caught', { timeout: 170_000 }, async (mutant) => {
+test.each(mutants)('the mutant "$name" is caught', { timeout: 600_000 }, async (mutant) => {
   const { seed, others } = await hunt(mutant, seedsMax);
   expect(seed, `not caught within ${seedsMax} worlds; ${others.join("; ")}`).not.toBeNull();
 });

@@ -70,6 +70,8 @@ class World {
   #lives = 0;
   #steps = 0;
   #isCalm = false;
+  /** So many changes more find no room. */
+  #fullFor = 0;
 
   constructor({ seed, vault, seams }: WorldOptions) {
     this.#seed = seed;
@@ -252,9 +254,19 @@ class World {
       this.#oracle.isDamaged = true;
       return this.#told("lost");
     }
+    const changes = isSync || operation === "write" || operation === "names";
     const mayFill = operation === "write" || operation === "names";
-    if (mayFill && happens(this.#prng, fullRate)) return this.#told("full");
-    return happens(this.#prng, failRate) ? this.#told("failed") : "none";
+    if (mayFill && this.#fullFor > 0) {
+      this.#fullFor -= 1;
+      return this.#told("full");
+    }
+    if (mayFill && happens(this.#prng, fullRate)) {
+      // Often it stays full for a while.
+      this.#fullFor = pick(this.#prng, [0, 0, 5, 40]);
+      return this.#told("full");
+    }
+    if (!happens(this.#prng, failRate)) return "none";
+    return this.#told(changes && happens(this.#prng, 0.4) ? "unanswered" : "failed");
   }
 
   #told(misfortune: Misfortune): Misfortune {
@@ -287,7 +299,7 @@ class World {
     this.#tell(`${this.#disks.at(-1)} joins the group`);
   }
 
-  /** After a clean end only the head's bitmaps are left on the group's disks. */
+  /** After a clean end only the head's bitmaps are left on the disks, and nothing unfinished in the vault. */
   #checkNothingIsLeft(): void {
     const left: string[] = [...this.#estate.scratchFiles];
     for (const disk of this.#estate.disks.values()) {
@@ -295,7 +307,9 @@ class World {
       const ours = [...disk.bitmaps.keys()];
       if (ours.length > 1) left.push(`${ours.join(", ")} on ${disk.name}`);
     }
-    if (left.length > 0) throw new BrokenPromise(`left on the source: ${left.join("; ")}`);
+    const passing = /\/(incoming|staged|pins)\/./;
+    left.push(...this.#medium.paths().filter((path) => passing.test(path)));
+    if (left.length > 0) throw new BrokenPromise(`left behind: ${left.join("; ")}`);
   }
 
   #tell(event: string): void {

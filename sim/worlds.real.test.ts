@@ -6,7 +6,7 @@ import { runWorld } from "./world.ts";
 const firstSeed = 1_001;
 const seeds = 600;
 
-test(`${seeds} more worlds keep every promise`, { timeout: 300_000 }, async () => {
+test(`${seeds} more worlds keep every promise`, { timeout: 900_000 }, async () => {
   for (let seed = firstSeed; seed < firstSeed + seeds; seed += 1) {
     const result = await runWorld({ seed, vault: directoryVaultUnderTest });
     if (result.failure) expect.fail(story(result));
