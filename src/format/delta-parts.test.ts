@@ -75,6 +75,17 @@ describe("trailer", () => {
     );
   });
 
+  test("knows a longer trailer of a future version by its checksum", () => {
+    const longer = Buffer.concat([Buffer.alloc(64, 5), good]);
+    longer.writeUInt16LE(9, 64 + 176);
+    longer.writeUInt16LE(256, 64 + 178);
+    longer.writeUInt32LE(crc32(longer.subarray(0, 64 + 180)), 64 + 180);
+    const tooNew = expect.objectContaining({ code: "DELTA_VERSION" });
+    expect(() => decodeTrailer(longer, size)).toThrowError(tooNew);
+    longer[0] = 6;
+    expect(() => decodeTrailer(longer, size)).toThrow(/checksum/);
+  });
+
   test("refuses the file of another size", () => {
     expect(() => decodeTrailer(good, size + 1)).toThrow(/size/);
   });

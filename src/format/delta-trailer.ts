@@ -68,13 +68,15 @@ export function decodeTrailer(tail: Uint8Array, fileSizeBytes: number): DeltaTra
   if (!sameBytes(bytes.subarray(184), trailerMagic)) {
     throw deltaCorrupt("trailer", "the file does not end as a delta does");
   }
-  // A newer version may have a longer trailer, so its checksum cannot be asked for first.
-  const version = view.getUint16(176, true);
-  if (version > deltaVersion) throw deltaTooNew("trailer", `version ${version}`);
-  if (view.getUint32(180, true) !== crc32(bytes.subarray(0, 180))) {
+  // A newer version may have a longer trailer; its checksum still stands at the same place and covers all before it.
+  const lengthBytes = view.getUint16(178, true);
+  const covered = tail.subarray(Math.max(0, tail.length - lengthBytes), tail.length - 12);
+  if (lengthBytes > tail.length || view.getUint32(180, true) !== crc32(covered)) {
     throw deltaCorrupt("trailer", "the checksum does not match");
   }
-  if (version === 0 || view.getUint16(178, true) !== trailerLengthBytes) {
+  const version = view.getUint16(176, true);
+  if (version > deltaVersion) throw deltaTooNew("trailer", `version ${version}`);
+  if (version === 0 || lengthBytes !== trailerLengthBytes) {
     throw deltaCorrupt("trailer", "version or length is wrong");
   }
   if (!isZeroes(bytes.subarray(120, 176))) {
