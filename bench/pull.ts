@@ -31,9 +31,10 @@ export async function pull(_options: BenchOptions): Promise<BenchResult> {
   try {
     await makeImage(directory);
     await using daemon = await startDaemon(directory);
-    const runs = await runPairs({
+    const runs = await runPairs<"throughput" | "wholeProcess" | "rss">({
       name: "pull",
       pairs: 9, // Cheap, and one pair says little where others use the same two cores.
+      steady: { by: "throughput", spreadMax: 0.6 },
       ours: () => measureOurs(daemon.socketPath),
       peer: () => measurePeer(daemon.socketPath),
     });
