@@ -46,7 +46,23 @@ export const replicate: Replicate = async (context, request) => {
     }),
   );
   log.note("info", "Writing to the vault.", { vault: config.vault, socket: server.path });
-  const groups = await Promise.all(writers.map((writer) => runOne(context, request, writer, log)));
+  // What is no fault is a bug of ours: then all groups stop, in order, before anything beneath them is closed.
+  const stopping = new AbortController();
+  const running = { ...context, signal: AbortSignal.any([context.signal, stopping.signal]) };
+  const ended = await Promise.allSettled(
+    writers.map(async (writer) => {
+      try {
+        return await runOne(running, request, writer, log);
+      } catch (error) {
+        stopping.abort(error);
+        throw error;
+      }
+    }),
+  );
+  const groups = ended.map((one) => {
+    if (one.status === "rejected") throw one.reason;
+    return one.value;
+  });
   return { groups };
 };
 
