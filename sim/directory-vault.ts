@@ -1,9 +1,11 @@
 import { isFault } from "../src/base/fault.ts";
+import type { Point } from "../src/core/point.ts";
 import type { DirectoryJournal } from "../src/journal/directory-journal.ts";
 import { MemoryLockTable } from "../src/journal/memory-locks.ts";
 import { moveBase } from "../src/journal/move-base.ts";
 import { thin } from "../src/journal/thin.ts";
 import { initVault, type OpenVaultOptions, openVault } from "../src/journal/vault.ts";
+import { verifyGroup } from "../src/journal/verify-group.ts";
 import { happens } from "./chance.ts";
 import { virtualClock } from "./clock.ts";
 import { simFileSystem } from "./file-system.ts";
@@ -42,6 +44,13 @@ async function openIn(room: VaultRoom, locks: OpenVaultOptions["locks"]): Promis
       if (happens(room.dice, 0.5)) return journal.open(point);
       const reader = await vault.reader(group);
       return reader.open(point);
+    },
+    verify: async () => {
+      const { signal } = new AbortController();
+      const report = await verifyGroup(journal.group, async () => {}, { signal });
+      const ids = (points: readonly Point[]) => points.map(({ id }) => id);
+      for (const finding of report.findings) room.tell(`verify: ${finding.problems[0]}`);
+      return { good: ids(report.pointsGood), lost: ids(report.pointsLost) };
     },
     upkeep: () => upkeep(journal, room),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),

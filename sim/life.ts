@@ -71,7 +71,8 @@ export async function live(options: LifeOptions): Promise<number> {
   over.abort();
   await hasEnded;
   await views.close();
-  await oracle.check(journal, options.isLast ? "all" : dice);
+  if (options.isLast) await oracle.checkEverything(journal, vault);
+  else await oracle.check(journal, dice);
   return points;
 }
 

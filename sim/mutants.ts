@@ -12,7 +12,7 @@ export interface Mutant {
 
 const wrong = /wrong bytes/;
 const lost =
-  /acknowledged and is gone|delta is not there|delta .*: the file is too short|wrong bytes/;
+  /acknowledged and is gone|delta is not there|delta .*: the file is too short|not have its hash|wrong bytes/;
 
 const moved = /delta is not there|does not have the hash|wrong bytes/;
 

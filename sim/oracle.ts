@@ -7,6 +7,7 @@ import type { Point, PointDisk } from "../src/core/point.ts";
 import { faultOf } from "../src/engine/fault-of.ts";
 import { pick } from "./chance.ts";
 import type { DiskImage } from "./disk-image.ts";
+import type { OpenVault } from "./vault.ts";
 
 /** No disk of a world is larger. */
 const diskSizeBytesMax = 4 * MIB;
@@ -81,27 +82,47 @@ export class Oracle {
     }
   }
 
-  /** Every point, or the newest and another, reads as the source was at its instant. */
-  async check(journal: Journal, which: "all" | Prng): Promise<void> {
+  /** The newest point and another read as the source was at their instants. */
+  async check(journal: Journal, dice: Prng): Promise<void> {
     this.checkList(journal);
     const ids = journal.points().map((point) => point.id);
-    const some = (dice: Prng) => (ids.length > 2 ? [ids.at(-1), pick(dice, ids)] : ids);
-    for (const id of new Set(which === "all" ? ids : some(which))) {
-      if (id) await this.checkPoint(journal, id);
+    const some = ids.length > 2 ? [ids.at(-1), pick(dice, ids)] : ids;
+    for (const id of new Set(some)) if (id) await this.checkPoint(journal, id);
+  }
+
+  /** Every point reads as the source was, and verify finds what does not, and nothing else. */
+  async checkEverything(journal: Journal, vault: Pick<OpenVault, "verify">): Promise<void> {
+    this.checkList(journal);
+    const readable = new Set<PointId>();
+    for (const { id } of journal.points()) {
+      if (await this.checkPoint(journal, id)) readable.add(id);
+    }
+    const { good, lost } = await vault.verify();
+    for (const id of good) {
+      if (!readable.has(id)) throw new BrokenPromise(`verify calls ${id} good; it cannot be read`);
+    }
+    for (const id of lost) {
+      if (readable.has(id)) throw new BrokenPromise(`verify calls ${id} lost; it reads well`);
+    }
+    if (good.length + lost.length !== journal.points().length) {
+      throw new BrokenPromise("verify has left points out");
     }
   }
 
-  async checkPoint(journal: Journal, id: PointId): Promise<void> {
+  /** False when it could not be read, which its medium must be to blame for. */
+  async checkPoint(journal: Journal, id: PointId): Promise<boolean> {
     try {
       await using view = await journal.open(id);
-      await this.checkView(view);
+      return await this.checkView(view);
     } catch (error) {
       if (!this.#mayFail(error)) throw error;
+      return false;
     }
   }
 
-  /** A view reads as the source was, now and as long as it is open. */
-  async checkView(view: View): Promise<void> {
+  /** A view reads as the source was, now and as long as it is open. False when it could not be read. */
+  async checkView(view: View): Promise<boolean> {
+    let isReadable = true;
     const { id, sequence } = view.point;
     const images = this.#instants.get(id);
     if (!images) throw new BrokenPromise(`point ${id} was never taken`);
@@ -112,13 +133,19 @@ export class Oracle {
         throw new BrokenPromise(`#${sequence} ${disk.name}: other size than at its instant`);
       }
       const wrong = await this.#wrongBlocks(view, disk, image);
-      if (wrong.length === 0) continue;
+      if (wrong === null) isReadable = false;
+      if (wrong === null || wrong.length === 0) continue;
       const where = `#${sequence} ${id} ${disk.name}`;
       throw new BrokenPromise(`${where}: wrong bytes in blocks ${wrong.join(", ")}`);
     }
+    return isReadable;
   }
 
-  async #wrongBlocks(view: View, disk: PointDisk, image: DiskImage): Promise<readonly number[]> {
+  async #wrongBlocks(
+    view: View,
+    disk: PointDisk,
+    image: DiskImage,
+  ): Promise<readonly number[] | null> {
     const buffer = spareBuffers.pop() ?? new Uint8Array(diskSizeBytesMax);
     try {
       const found = buffer.subarray(0, disk.sizeBytes);
@@ -126,7 +153,7 @@ export class Oracle {
       return image.differingBlocks(found);
     } catch (error) {
       if (!this.#mayFail(error)) throw error;
-      return [];
+      return null;
     } finally {
       spareBuffers.push(buffer);
     }

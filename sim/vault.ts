@@ -26,6 +26,8 @@ export interface OpenVault extends AsyncDisposable {
   readonly journal: Journal;
   /** Opens a point as this process does, or as another beside it would, as drawn. */
   openView(point: PointId): Promise<View>;
+  /** Hashes everything, and says which points that leaves good. */
+  verify(): Promise<{ readonly good: readonly PointId[]; readonly lost: readonly PointId[] }>;
   /** One piece of upkeep: thins or moves the base, as drawn. Faults are the caller's to bear. */
   upkeep(): Promise<void>;
 }
