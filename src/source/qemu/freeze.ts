@@ -26,7 +26,7 @@ export async function freezeGroup(
   } catch (error) {
     if (!isFault(error, "QMP_REFUSED", "BITMAP_LOST")) throw error;
     // What we knew of the disks may be old: one may have been resized, or its bitmap removed behind our back.
-    for (const session of context.sessions.live) session.doubt();
+    for (const session of await context.sessions.live()) session.doubt();
     return await attempt(context, request);
   }
 }

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { basename, join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import { Fault, isFault } from "../../base/fault.ts";
@@ -6,8 +7,11 @@ import { daemonPrefix, ownNames, ownSocketFile } from "../../qemu/own-names.ts";
 import { type StorageDaemon, startStorageDaemon } from "../../qemu/storage-daemon.ts";
 import type { Connector } from "./connector.ts";
 import { diskNameOf } from "./disk-place.ts";
+import { KeptOpen } from "./kept-open.ts";
 import { Session } from "./session.ts";
 import type { QemuMachineSettings, QemuSourceOptions } from "./settings.ts";
+
+const isAlive = (session: Session) => !session.qmp.closed.aborted;
 
 /** How often an image that somebody holds is asked for again: a daemon of an earlier life of ours may be about to end. */
 const lockAttemptsMax = 10;
@@ -31,8 +35,8 @@ interface Offline {
 export class Sessions implements AsyncDisposable {
   readonly #options: QemuSourceOptions;
   readonly #connector: Connector;
-  readonly #live = new Map<QemuMachineSettings, Session>();
-  readonly #offline = new Map<QemuMachineSettings, Promise<Offline>>();
+  readonly #live = new KeptOpen<QemuMachineSettings, Session>(isAlive);
+  readonly #offline = new KeptOpen<QemuMachineSettings, Offline>(({ session }) => isAlive(session));
 
   constructor(options: QemuSourceOptions, connector: Connector) {
     this.#options = options;
@@ -44,9 +48,10 @@ export class Sessions implements AsyncDisposable {
    * DISK_IN_USE when another process has them.
    */
   async hold(machine: QemuMachineSettings, signal: AbortSignal): Promise<Hold> {
-    const live = await this.#liveSession(machine, signal);
+    const live = await this.#live.get(machine, () => this.#connect(machine, signal));
     if (live) return { session: live, [Symbol.asyncDispose]: async () => {} };
-    const offline = await this.#offlineOf(machine, signal);
+    const offline = await this.#offline.get(machine, () => this.#openOffline(machine, signal));
+    assert(offline !== null, "a daemon is opened or the opening rejects");
     offline.holds += 1;
     let isHeld = true;
     return {
@@ -56,7 +61,9 @@ export class Sessions implements AsyncDisposable {
         isHeld = false;
         offline.holds -= 1;
         if (offline.holds > 0) return;
-        if ((await this.#offline.get(machine)) === offline) this.#offline.delete(machine);
+        await this.#offline.drop(machine, offline);
+        // Somebody may have got it just before it was dropped; then the last of them ends it.
+        if (offline.holds > 0) return;
         await offline.daemon[Symbol.asyncDispose]();
       },
     };
@@ -64,37 +71,26 @@ export class Sessions implements AsyncDisposable {
 
   /** Names in the scratch directory that are in use now. */
   async inUse(): Promise<ReadonlySet<string>> {
-    const opened = await Promise.allSettled(this.#offline.values());
     return new Set([
-      ...this.live.map((session) => basename(session.nbdPath)),
-      ...opened.flatMap((offline) =>
-        offline.status === "fulfilled" ? [basename(offline.value.daemon.directory)] : [],
-      ),
+      ...(await this.live()).map((session) => basename(session.nbdPath)),
+      ...(await this.#offline.all()).map(({ daemon }) => basename(daemon.directory)),
     ]);
   }
 
   /** Sessions with running machines that are connected now. */
-  get live(): readonly Session[] {
-    return [...this.#live.values()].filter((session) => !session.qmp.closed.aborted);
+  async live(): Promise<readonly Session[]> {
+    return await this.#live.all();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of this.live) {
+    for (const session of await this.live()) {
       await session.stopServing();
       await session.qmp[Symbol.asyncDispose]();
     }
-    this.#live.clear();
-    const offline = await Promise.allSettled(this.#offline.values());
-    this.#offline.clear();
-    for (const opened of offline) {
-      if (opened.status === "fulfilled") await opened.value.daemon[Symbol.asyncDispose]();
-    }
+    for (const { daemon } of await this.#offline.all()) await daemon[Symbol.asyncDispose]();
   }
 
-  async #liveSession(machine: QemuMachineSettings, signal: AbortSignal): Promise<Session | null> {
-    const known = this.#live.get(machine);
-    if (known && !known.qmp.closed.aborted) return known;
-    this.#live.delete(machine);
+  async #connect(machine: QemuMachineSettings, signal: AbortSignal): Promise<Session | null> {
     const { qmpPath } = machine;
     if (qmpPath === null) return null;
     const { group, scratch, files } = this.#options;
@@ -103,25 +99,10 @@ export class Sessions implements AsyncDisposable {
     try {
       await files.makeDirectory(scratch.directory);
       const qmp = await this.#connector.connect({ ...machine, qmpPath }, signal);
-      const session = new Session({ group, machine, isLive: true, qmp, nbdPath });
-      this.#live.set(machine, session);
-      return session;
+      return new Session({ group, machine, isLive: true, qmp, nbdPath });
     } catch (error) {
       const hasImages = machine.disks.every((disk) => disk.image !== undefined);
       if (isFault(error, "QMP_MISSING") && hasImages) return null;
-      throw error;
-    }
-  }
-
-  async #offlineOf(machine: QemuMachineSettings, signal: AbortSignal): Promise<Offline> {
-    const known = await this.#offline.get(machine)?.catch(() => null);
-    if (known && !known.session.qmp.closed.aborted) return known;
-    const opening = this.#openOffline(machine, signal);
-    this.#offline.set(machine, opening);
-    try {
-      return await opening;
-    } catch (error) {
-      this.#offline.delete(machine);
       throw error;
     }
   }
