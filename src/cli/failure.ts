@@ -1,5 +1,5 @@
-import type { Fault } from "../base/fault.ts";
-import { faultTable } from "../base/fault-table.ts";
+import { Fault } from "../base/fault.ts";
+import { type FaultCode, faultTable } from "../base/fault-table.ts";
 import { faultOf } from "../engine/fault-of.ts";
 
 /** How a command that failed ends. */
@@ -21,7 +21,7 @@ export interface Failure {
 
 /** What to say about an error. An error that is no fault is a bug of ours and says so. */
 export function failureOf(error: unknown): Failure {
-  const fault = faultOf(error);
+  const fault = faultOf(error) ?? hostFault(error);
   if (fault === null) return bug(error);
   const { code, nextStep, retry, details } = fault;
   // A message is a sentence or a fragment; the line is built of both.
@@ -32,6 +32,23 @@ export function failureOf(error: unknown): Failure {
     json: { error: { code, message, nextStep, retry, details } },
   };
 }
+
+/** Directories for temporary files are made by the host's own calls, whose errors are no faults yet. */
+function hostFault(error: unknown): Fault | null {
+  if (!(error instanceof Error) || !("code" in error) || !("syscall" in error)) return null;
+  const code = typeof error.code === "string" ? hostFaults[error.code] : undefined;
+  return code === undefined ? null : new Fault(code, error.message, {}, { cause: error });
+}
+
+const hostFaults: Readonly<Record<string, FaultCode>> = {
+  ENOENT: "STORAGE_MISSING",
+  ENOTDIR: "STORAGE_MISSING",
+  EACCES: "STORAGE_DENIED",
+  EPERM: "STORAGE_DENIED",
+  EROFS: "STORAGE_DENIED",
+  ENOSPC: "STORAGE_FULL",
+  EDQUOT: "STORAGE_FULL",
+};
 
 function bug(error: unknown): Failure {
   const message = oneLine(error instanceof Error ? error.message : String(error));

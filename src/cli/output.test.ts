@@ -22,6 +22,16 @@ describe("an error", () => {
     const error = new Error("outer", { cause: new Fault("STORAGE_FULL", "/a: ENOSPC") });
     expect(failureOf(error).line).toContain("STORAGE_FULL: /a: ENOSPC — ");
   });
+  test("of the host that nobody made a fault of is one all the same", () => {
+    const error = Object.assign(new Error("ENOENT: no such file"), {
+      code: "ENOENT",
+      syscall: "mkdtemp",
+    });
+    expect(failureOf(error)).toMatchObject({
+      exitCode: 2,
+      json: { error: { code: "STORAGE_MISSING" } },
+    });
+  });
   test("that is no fault is a bug and says how to report it", () => {
     expect(failureOf(new TypeError("x is not\na function")).line).toMatch(
       /^afterimage: BUG: x is not a function — .*AFTERIMAGE_TRACE=1/,

@@ -85,6 +85,11 @@ test("only the owner may connect, and nothing is left behind", async () => {
   await expect(stat(path)).rejects.toThrow("ENOENT");
 });
 
+test("a place that takes no socket is a fault that names it", async () => {
+  path = join("/proc/self/task", "control.sock");
+  await expect(serve(async () => null)).rejects.toMatchObject({ code: "CONTROL_FAILED" });
+});
+
 test("a vault deeper than a socket's path may be long", async () => {
   const deep = join(directory, "a".repeat(100), "b".repeat(100));
   await mkdir(deep, { recursive: true });

@@ -53,7 +53,13 @@ export async function serveControl(options: {
     underWay.add(serving);
   });
   server.maxConnections = controlConnectionsMax;
-  await listen(server, place.path);
+  try {
+    await listen(server, place.path);
+  } catch (error) {
+    // Not every file system takes sockets.
+    const message = `${path}: cannot listen there`;
+    throw new Fault("CONTROL_FAILED", message, { path }, { cause: error });
+  }
   await chmod(path, 0o600);
   const held = opening.move();
   return {
