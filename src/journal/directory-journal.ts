@@ -14,6 +14,7 @@ import type { Point, PointCost, PointHeader } from "../core/point.ts";
 import { createDelta, type FinishedDelta } from "../delta/writer.ts";
 import type { Codec } from "../format/codec.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
+import type { DeltaFile } from "./delta-files.ts";
 import { Group, type GroupOptions } from "./group.ts";
 import { recoverGroup } from "./group-recovery.ts";
 import { named } from "./group-state.ts";
@@ -164,11 +165,11 @@ export class DirectoryJournal implements Journal {
     return atMs;
   }
 
-  /** Brings the index cache up to date, behind everything else. */
-  refreshIndexCache(): void {
+  /** Brings the index cache up to date, behind everything else; `sealed`: the file that came, when nothing else has changed. */
+  refreshIndexCache(sealed: DeltaFile | null = null): void {
     const { state, layout } = this.group;
-    const chain = state.head === null ? [] : chainOf(layout, state, state.headSequence);
-    void this.indexCache.refresh(chain);
+    const chain = () => (state.head === null ? [] : chainOf(layout, state, state.headSequence));
+    void this.indexCache.refresh(chain, sealed);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -235,7 +236,7 @@ export class DirectoryJournal implements Journal {
     }
     this.#unentered.delete(path);
     await this.#releaseStaged(adopted);
-    this.refreshIndexCache();
+    this.refreshIndexCache({ path, contentRoot });
     return this.group.pointOf(this.group.pointNamed(header.id));
   }
 

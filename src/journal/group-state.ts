@@ -158,7 +158,10 @@ export class GroupState {
 
   #seal(body: SealedBody, atMs: number): void {
     // The record's ids were checked against the patterns that the brands stand for.
-    const facts = body.point as unknown as Omit<PointHeader, "machines">;
+    const facts = shared(
+      body.point as unknown as Omit<PointHeader, "machines">,
+      this.head?.facts ?? null,
+    );
     const contentRoot = body.contentRoot as HashHex;
     this.#open.set(facts.sequence, {
       facts,
@@ -171,7 +174,7 @@ export class GroupState {
     });
     this.#everSealed.set(facts.sequence, { id: facts.id, contentRoot, sealedAtMs: atMs });
     this.#ids.set(facts.id, facts.sequence);
-    this.#deltas.push(deltaOf(body));
+    this.#deltas.push({ ...deltaOf(body), disks: facts.disks });
     this.headSequence = facts.sequence;
     this.generation = facts.generation;
   }
@@ -188,6 +191,26 @@ function deltaOf(body: SealedBody): LedgerDelta {
     storedBytes: body.cost.storedBytes,
     isCompleted: body.point.notes.includes(completedNote),
   };
+}
+
+/** What a point has in common with the one before is held once: most of it never changes, and points are many. */
+function shared(
+  facts: Omit<PointHeader, "machines">,
+  before: Omit<PointHeader, "machines"> | null,
+): Omit<PointHeader, "machines"> {
+  if (before === null) return facts;
+  const { consistency, disks, generation } = before;
+  return {
+    ...facts,
+    group: before.group,
+    consistency: isSame(facts.consistency, consistency) ? consistency : facts.consistency,
+    disks: isSame(facts.disks, disks) ? disks : facts.disks,
+    generation: isSame(facts.generation, generation) ? generation : facts.generation,
+  };
+}
+
+function isSame(left: unknown, right: unknown): boolean {
+  return JSON.stringify(left) === JSON.stringify(right);
 }
 
 /** A point as ledger records name it. */

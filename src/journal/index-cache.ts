@@ -92,11 +92,14 @@ export class IndexCache {
     this.#path = path;
   }
 
-  /** Brings the file up to date with `deltas`, the chain from old to new. Never rejects: without the file views open slower. */
-  refresh(deltas: readonly DeltaFile[]): Promise<void> {
+  /**
+   * Brings the file up to date with the chain that `deltas` gives, from old to new; `sealed` is the newest when nothing else has
+   * changed. Never rejects: without the file views open slower.
+   */
+  refresh(deltas: () => readonly DeltaFile[], sealed: DeltaFile | null): Promise<void> {
     this.#refreshing = this.#refreshing.then(async () => {
       try {
-        await this.#refreshNow(deltas);
+        await this.#refreshNow(deltas, sealed);
       } catch (error) {
         if (!isFault(error)) throw error;
         this.#roots = null; // Looked at again next time; a reader stops at what is not whole.
@@ -110,8 +113,14 @@ export class IndexCache {
     return this.#refreshing;
   }
 
-  async #refreshNow(deltas: readonly DeltaFile[]): Promise<void> {
+  async #refreshNow(all: () => readonly DeltaFile[], sealed: DeltaFile | null): Promise<void> {
     const roots = this.#roots ?? (await this.#lookAtFile());
+    if (sealed !== null && this.#roots !== null) {
+      // A look at the whole chain that was asked for before may have come upon it already.
+      if (!roots.includes(sealed.contentRoot)) await this.#append(roots, [sealed]);
+      return;
+    }
+    const deltas = all();
     const live = new Set(deltas.map((delta) => delta.contentRoot));
     const held = roots.filter((root) => live.has(root));
     const isPrefix = held.every((root, place) => root === deltas[place]?.contentRoot);

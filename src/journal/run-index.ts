@@ -109,10 +109,7 @@ class SortedLevel {
   readonly spans: Uint32Array;
 
   constructor(columns: GrowingColumns) {
-    [this.keys, this.entries, this.spans] = sortStably(columns.column(0), [
-      columns.column(1),
-      columns.column(2),
-    ]) as [Uint32Array, Uint32Array, Uint32Array];
+    [this.keys, this.entries, this.spans] = sortStably(columns);
   }
 
   get length(): number {
@@ -163,7 +160,7 @@ function resolveWindow(level: SortedLevel, window: number, cover: number): Segme
 
 /** Collects the entries of one disk, delta after delta from old to new, and sorts them once. */
 export class RunIndexBuilder {
-  readonly #levels = Array.from({ length: levelsMax }, () => new GrowingColumns(3));
+  readonly #levels = Array.from({ length: levelsMax }, () => new GrowingColumns());
 
   /** Adds entry number `entry` (growing from call to call); data lies within one window, a zero run may be of any length. */
   add(entry: number, offsetBytes: number, lengthBytes: number, isZero: boolean): void {

@@ -1,7 +1,7 @@
 import type { StoredFile } from "../base/file-system.ts";
 import { MIB } from "../base/units.ts";
 
-const stepBytes = 4 * MIB;
+const stepBytes = 2 * MIB;
 
 /** Reads a file front to back in large steps and hands it out in pieces. */
 export class SequentialReader {

@@ -1,47 +1,62 @@
-import assert from "node:assert/strict";
+import type { GrowingColumns, Rows } from "./growing-columns.ts";
 
-const digitBits = 11;
-const digits = 2 ** digitBits;
+/** Counters of one pass: 2^18 of them are a mebibyte, which stays in the processor's cache. */
+const digitBitsMax = 18;
 
 /**
- * The rows of a table sorted by `keys`, equal keys in their old order: radix sort, least digit first, only as many digits as
- * the largest key has. Returns the sorted keys followed by the columns in the same order; the input is left as it was.
+ * The rows of a table sorted by the first column, equal keys in their old order: radix sort, least digit first, in as few passes
+ * as the largest key allows. Never holds more than two copies of the rows.
  */
-export function sortStably(keys: Uint32Array, columns: readonly Uint32Array[]): Uint32Array[] {
-  const rows = keys.length;
-  for (const column of columns) assert.equal(column.length, rows);
+export function sortStably(table: GrowingColumns): Rows {
   let largest = 0;
-  for (const key of keys) if (key > largest) largest = key;
-  let order = new Uint32Array(rows).map((_, row) => row);
-  let spare = new Uint32Array(rows);
-  for (let shift = 0; shift < 32 && (shift === 0 || largest >>> shift > 0); shift += digitBits) {
-    sortByDigit(keys, shift, order, spare);
-    [order, spare] = [spare, order];
+  for (const [keys] of table.parts()) {
+    for (const key of keys) if (key > largest) largest = key;
   }
-  return [keys, ...columns].map((column) => gathered(column, order));
+  const keyBits = Math.max(1, 32 - Math.clz32(largest));
+  const passes = Math.ceil(keyBits / digitBitsMax);
+  const digitBits = Math.ceil(keyBits / passes);
+  let sorted: Rows | null = null;
+  for (let pass = 0; pass < passes; pass += 1) {
+    const digit = { shift: pass * digitBits, mask: 2 ** digitBits - 1 };
+    sorted = sortByDigit(sorted === null ? () => table.parts() : ofOne(sorted), table.rows, digit);
+  }
+  return sorted!;
 }
 
-function sortByDigit(keys: Uint32Array, shift: number, from: Uint32Array, into: Uint32Array) {
-  const starts = new Uint32Array(digits + 1);
-  for (let at = 0; at < from.length; at += 1) {
-    const digit = (keys[from[at]!]! >>> shift) & (digits - 1);
-    starts[digit + 1] = starts[digit + 1]! + 1;
-  }
-  for (let digit = 0; digit < digits; digit += 1) {
-    starts[digit + 1] = starts[digit + 1]! + starts[digit]!;
-  }
-  for (let at = 0; at < from.length; at += 1) {
-    const digit = (keys[from[at]!]! >>> shift) & (digits - 1);
-    const place = starts[digit]!;
-    into[place] = from[at]!;
-    starts[digit] = place + 1;
-  }
+function ofOne(rows: Rows): () => Iterable<Rows> {
+  return () => [rows];
 }
 
-function gathered(column: Uint32Array, order: Uint32Array): Uint32Array {
-  const result = new Uint32Array(order.length);
-  for (let at = 0; at < order.length; at += 1) result[at] = column[order[at]!]!;
-  return result;
+function sortByDigit(
+  parts: () => Iterable<Rows>,
+  rows: number,
+  { shift, mask }: { readonly shift: number; readonly mask: number },
+): Rows {
+  const starts = new Uint32Array(mask + 2);
+  for (const [keys] of parts()) {
+    for (let row = 0; row < keys.length; row += 1) {
+      const next = ((keys[row]! >>> shift) & mask) + 1;
+      starts[next] = starts[next]! + 1;
+    }
+  }
+  for (let at = 1; at <= mask; at += 1) starts[at] = starts[at]! + starts[at - 1]!;
+  const [first, second, third] = [0, 1, 2].map(() => new Uint32Array(rows)) as [
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+  ];
+  for (const [keys, seconds, thirds] of parts()) {
+    for (let row = 0; row < keys.length; row += 1) {
+      const key = keys[row]!;
+      const digit = (key >>> shift) & mask;
+      const place = starts[digit]!;
+      first[place] = key;
+      second[place] = seconds[row]!;
+      third[place] = thirds[row]!;
+      starts[digit] = place + 1;
+    }
+  }
+  return [first, second, third];
 }
 
 /** The first position in the sorted `keys` whose key is at least `key`; `keys.length` when there is none. */

@@ -81,6 +81,7 @@ export class StagedBlocks implements StagedDisk {
     const entries = Buffer.alloc(into.length);
     await this.#store.readHashes(offsetBytes / blockSizeBytes, entries);
     if (this.#over !== null) await this.#over.blockHashes(offsetBytes, into);
+    if (isZeroes(entries)) return this.#hashesOfNothing(offsetBytes, into);
     for (let at = 0; at < into.length; at += hashLengthBytes) {
       const entry = entries.subarray(at, at + hashLengthBytes);
       const isStaged = !isAbsent(entry);
@@ -88,6 +89,15 @@ export class StagedBlocks implements StagedDisk {
       const blockAtBytes = offsetBytes + (at / hashLengthBytes) * blockSizeBytes;
       into.set(await this.#hashAsRead(blockAtBytes, isStaged ? entry : zeroBlockHash), at);
     }
+  }
+
+  /** Nothing is staged in the run: parts show what they are over, a base zeroes; a large empty disk is mostly this. */
+  async #hashesOfNothing(offsetBytes: number, into: Uint8Array): Promise<void> {
+    if (this.#over !== null) return;
+    for (let at = 0; at < into.length; at += hashLengthBytes) into.set(zeroBlockHash, at);
+    const lastAt = into.length - hashLengthBytes;
+    const lastBlockAtBytes = offsetBytes + (lastAt / hashLengthBytes) * blockSizeBytes;
+    into.set(await this.#hashAsRead(lastBlockAtBytes, zeroBlockHash), lastAt);
   }
 
   async write(offsetBytes: number, data: Uint8Array): Promise<void> {
