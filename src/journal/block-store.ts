@@ -134,6 +134,7 @@ export function hashOfBlock(bytes: Uint8Array): Buffer {
   return sha256(whole);
 }
 
+/** Whether all bytes are zero. */
 export function isZeroes(bytes: Uint8Array): boolean {
   for (let at = 0; at < bytes.length; at += blockSizeBytes) {
     const part = bytes.subarray(at, at + blockSizeBytes);

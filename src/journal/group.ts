@@ -159,6 +159,7 @@ export async function openGroupReader(options: GroupOptions): Promise<GroupReade
   };
 }
 
+/** What to reject with when a group has no ledger. */
 export function groupUnknown(layout: GroupLayout): Fault {
   return new Fault("GROUP_UNKNOWN", `${layout.directory}: there is no ledger`, {
     path: layout.directory,

@@ -42,6 +42,7 @@ export interface MoveBaseOptions {
   readonly onProgress?: (progress: { readonly doneBytes: number }) => void;
 }
 
+/** What moving the base did. */
 export interface MoveBaseResult {
   readonly retired: number;
   /** Deltas that are now in the base. */

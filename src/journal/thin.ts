@@ -34,6 +34,7 @@ export interface ThinOptions {
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
 }
 
+/** What thinning did. */
 export interface ThinResult {
   readonly retired: number;
   /** Deltas that are now part of merged ones. */

@@ -27,9 +27,11 @@ export interface DeltaName {
   readonly point: PointId;
 }
 
+/** The file that makes a directory a vault. */
 export function vaultFile(vault: string): string {
   return join(vault, "vault.json");
 }
+/** The file whose lock the one writer holds. */
 export function writerLockFile(vault: string): string {
   return join(vault, "writer.lock");
 }
@@ -37,10 +39,12 @@ export function writerLockFile(vault: string): string {
 export function controlSocket(vault: string): string {
   return join(vault, "control.sock");
 }
+/** The directory that has one directory for each group. */
 export function groupsDirectory(vault: string): string {
   return join(vault, "groups");
 }
 
+/** Where a group's things lie. */
 export function groupLayout(vault: string, group: GroupName): GroupLayout {
   const directory = join(groupsDirectory(vault), group);
   return {

@@ -14,6 +14,7 @@ import { LedgerFile } from "./ledger-file.ts";
 import { groupLayout, groupsDirectory, vaultFile, writerLockFile } from "./vault-layout.ts";
 import type { VaultLocks } from "./vault-locks.ts";
 
+/** Version of the layout that this program writes; it reads this one and older ones. */
 export const vaultVersion = 1;
 const descriptionLengthBytesMax = 64 * KIB;
 const descriptionSchema = z.object({
@@ -23,6 +24,7 @@ const descriptionSchema = z.object({
   createdAtMs: z.int(),
 });
 
+/** What a vault says of itself. */
 export interface VaultDescription {
   /** 16 hex digits that tell vaults apart. */
   readonly id: string;

@@ -39,6 +39,7 @@ export interface VerifyFinding {
   readonly hint: string;
 }
 
+/** What was hashed and what came of it. */
 export interface VerifyReport {
   readonly findings: readonly VerifyFinding[];
   /** Every byte that these points show has its hash. */

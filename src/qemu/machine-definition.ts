@@ -41,4 +41,5 @@ export const machineDefinitionSchema = z.strictObject({
 });
 
 export type MachineDefinition = z.infer<typeof machineDefinitionSchema>;
+/** A disk as the guest finds it. */
 export type MachineDefinitionDisk = MachineDefinition["disks"][number];

@@ -104,9 +104,11 @@ const cases: Readonly<Record<string, Case>> = {
       `const run = async (a: number) => {\n${long(69)}\n};`,
       `class A {\n  run(a = { b: 1 }): void {\n${long(69)}\n  }\n}`,
       `function run(\n  a: number,\n  b: number,\n): void {\n${long(66)}\n}`,
+      `function run() {\n  const a = () => {\n${long(69)}\n  };\n}`,
     ],
     good: [
       `function run() {\n${long(68)}\n}`,
+      `function run() {\n  const a = () => {\n${long(40)}\n  };\n${long(40)}\n}`,
       `const table = {\n${long(90)}\n};`,
       `describe("runs", () => {\n  test("once", () => {});\n${long(90)}\n});`,
     ],
