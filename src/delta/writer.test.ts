@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
@@ -204,21 +205,21 @@ test("disposing in the middle of slow writes waits for them and leaves nothing",
   const calls: string[] = [];
   const files = hooked(inner, async (call) => {
     started.resolve();
-    await gate.promise;
+    if (call === "write") await gate.promise;
     calls.push(call);
   });
   const writer = await createDelta({ files, path: "/a", header, codec: "raw", signal });
-  const writes = Array.from({ length: 24 }, (_, window) =>
-    writer.write(0, window * MIB, new Uint8Array(MIB)),
+  const writing = Promise.allSettled(
+    [0, MIB].map((at) => writer.write(0, at, new Uint8Array(MIB))),
   );
-  const settled = Promise.allSettled(writes);
   await started.promise;
-  const disposed = writer[Symbol.asyncDispose]().then(() => calls.push("disposed"));
+  const disposed = writer[Symbol.asyncDispose]();
+  await setImmediate(); // Whatever need not wait for the writes has happened by now.
   gate.resolve();
   await disposed;
-  expect((await settled).some((result) => result.status === "rejected")).toBe(true);
-  expect(calls).toContain("write");
-  expect(calls.slice(-2)).toEqual(["close", "disposed"]);
+  await writing;
+  // The first chunk's list and payload; the second was given up before its turn.
+  expect(calls).toEqual(["write", "write", "close"]);
   expect(await inner.list("/")).toEqual([]);
 });
 

@@ -1,4 +1,4 @@
-import { crc32, zstdCompressSync } from "node:zlib";
+import { constants, crc32, zstdCompressSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { KIB, MIB } from "../base/units.ts";
 import { decodeCanonicalJson, encodeCanonicalJson } from "./canonical-json.ts";
@@ -204,6 +204,7 @@ describe("zstd payload", () => {
   });
 
   test.each([
+    ["asks for a window beyond any chunk", wideFrame()],
     ["holds less than the extent", framed(zstdCompressSync(new Uint8Array(100)))],
     ["is no frame", framed(Buffer.alloc(40, 7))],
     ["is cut", framed(zstdCompressSync(Buffer.from("cut me short ".repeat(9))).subarray(0, -3))],
@@ -224,7 +225,9 @@ describe("zstd payload", () => {
   });
 
   test("that expands beyond the extent is given up at the extent's length", async () => {
-    const payload = framed(zstdCompressSync(new Uint8Array(64 * MIB)));
+    // Its window is small, so that only its length is wrong.
+    const params = { [constants.ZSTD_c_windowLog]: 17 };
+    const payload = framed(zstdCompressSync(new Uint8Array(64 * MIB), { params }));
     for (const usesThreads of [true, false]) {
       const decoding = decodeZstdPayload(payload, { lengthBytes: 512, usesThreads });
       const { message } = await decoding.then(
@@ -235,6 +238,12 @@ describe("zstd payload", () => {
     }
   });
 });
+
+/** 512 bytes in a frame without a content size whose window is 2 MiB (RFC 8878, 3.1.1.1). */
+function wideFrame(): Buffer {
+  const block = Buffer.concat([Buffer.from([512 * 8 + 1, (512 * 8) / 256, 0]), Buffer.alloc(512)]);
+  return framed(Buffer.concat([Buffer.from("28b52ffd0058", "hex"), block]));
+}
 
 function framed(frame: Buffer): Buffer {
   const crc = Buffer.alloc(4);

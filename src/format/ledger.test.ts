@@ -137,7 +137,10 @@ describe("ledger", () => {
       { kind: "group-created", body: { group: "crm", vault: "00000000000000bb" } },
       ...entries.slice(1),
     ]);
+    const { hash: before } = decodeLedger(parts[0]!).records[0]!;
+    const skipping = { atMs: 1, previous: { number: 1, hash: before } };
     const broken = [
+      [parts[0]!, encodeRecord(entries[1]!, skipping).bytes],
       parts.toSpliced(3, 1),
       parts.toSpliced(3, 0, parts[3]!),
       [...parts.slice(0, 3), parts[4]!, parts[3]!, ...parts.slice(5)],
