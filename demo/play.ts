@@ -1,3 +1,4 @@
+import { isFault } from "../src/base/fault.ts";
 import { systemPrng } from "../src/base/prng.ts";
 import { formatBytes } from "../src/base/units.ts";
 import type { Point } from "../src/core/point.ts";
@@ -14,7 +15,7 @@ import { ensureGuest } from "../test/guest/guest-images.ts";
 import { copyImages, startProduction } from "../test/guest/production.ts";
 import { type Check, checkHistory, checkRecovered, type Recovered } from "./checks.ts";
 import { type RecoveredMachine, recover } from "./recover.ts";
-import { type CycleFacts, intervalSeconds, startReplicator } from "./replicator.ts";
+import { type CycleFacts, intervalSeconds, run, startReplicator } from "./replicator.ts";
 import type { Scene } from "./scene.ts";
 
 /** Points that are sealed before production is killed. */
@@ -50,6 +51,7 @@ interface Protected {
 export async function play(scene: Scene): Promise<Outcome> {
   const lost = await protect(scene);
   const { points, newest, older } = await recoverBoth(scene);
+  const verified = await verify(scene);
   const { acknowledgements, killedAtMs, cycles } = lost;
   const rowsAcknowledged = newestRowBefore(acknowledgements, newest.takenAtMs);
   return {
@@ -64,6 +66,7 @@ export async function play(scene: Scene): Promise<Outcome> {
       ...checkHistory({ points, newest, older }),
       ...checkRecovered(newest, acknowledgements),
       ...checkRecovered(older, acknowledgements),
+      verified,
     ],
   };
 }
@@ -122,12 +125,24 @@ async function recoverBoth(
   stage.step(`beside it: booting an older point, #${olderPoint.sequence}`);
   await using older = await recover(scene, platform, reader, olderPoint);
   stage.detail(`PostgreSQL recovered ${older.state.rows} rows`);
-  stage.step("stopping what was started");
   return {
     points: points.length,
     newest: bootOf("newest", newestPoint, newest),
     older: bootOf("older", olderPoint, older),
   };
+}
+
+/** After two machines ran from it, every byte in the vault must still be as it was sealed. */
+async function verify({ stage, vault, group }: Scene): Promise<Check> {
+  stage.step("verifying every chunk of the vault");
+  const name = "the vault reads back as it was sealed, after both boots";
+  try {
+    const said = await run(["verify", vault, group]);
+    return { name, pass: true, detail: said.trim().split("\n").at(-1) ?? "" };
+  } catch (error) {
+    if (!isFault(error, "TOOL_FAILED")) throw error;
+    return { name, pass: false, detail: error.message };
+  }
 }
 
 function bootOf(label: string, point: Point, { state, rtoSeconds }: RecoveredMachine): Boot {
