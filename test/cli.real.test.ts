@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MIB } from "../src/base/units.ts";
 import { runTool } from "../src/qemu/run-tool.ts";
 import { type Guest, type TestHost, testHost } from "../src/source/qemu/test-guest.ts";
+import { startTestMachine } from "../src/source/qemu/test-machine.ts";
 import { afterimage, afterimageJson, startAfterimage } from "./afterimage-process.ts";
 
 const disks = [
@@ -182,6 +183,33 @@ describe("afterimage run", () => {
     running.child.kill("SIGCONT");
     expect((await running.ended).exitCode).toBe(2);
   });
+});
+
+test("two machines are taken at one instant, and the skew stands in the point", async () => {
+  await using running = new AsyncDisposableStack();
+  const machines: string[] = [];
+  for (const name of ["app", "web"]) {
+    const root = [{ name: "root", sizeBytes: 8 * MIB }];
+    await host.createImages(name, root);
+    const { qmpPath } = running.use(await startTestMachine(host, name, root));
+    machines.push(`{name: ${name}, qmp: ${qmpPath}, disks: [{name: root, node: root}]}`);
+  }
+  await writeFile(
+    config,
+    `vault: ${vault}
+scratch: {directory: ${host.scratchDirectory}, capBytes: 100MiB}
+groups: [{name: erp, machines: [${machines.join(", ")}]}]
+`,
+  );
+  const ended = await run("--once");
+  expect(ended.exitCode, ended.stderr).toBe(0);
+  expect(await points()).toMatchObject([
+    {
+      consistency: { isGroupConsistent: true, skewMs: expect.any(Number) },
+      machines: ["app", "web"],
+      disks: [{ name: "app/root" }, { name: "web/root" }],
+    },
+  ]);
 });
 
 test("points are thinned and the base is moved through the process that replicates", async () => {
