@@ -1,10 +1,13 @@
 import { isFault } from "../../base/fault.ts";
-import type { DiskName, PointId } from "../../core/ids.ts";
+import type { DiskName, GroupName, PointId } from "../../core/ids.ts";
 import type { MachineDescription } from "../../core/point.ts";
 import type { Snapshot } from "../../core/source.ts";
+import { ownPrefix } from "../../qemu/own-names.ts";
 import type { SourceContext } from "./context.ts";
 import { takeInstant } from "./instant.ts";
 import { MachineFreeze, planFreeze } from "./machine-freeze.ts";
+import { removePointInTime } from "./repair.ts";
+import type { Session } from "./session.ts";
 import type { Hold } from "./sessions.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 import { PointSnapshot } from "./snapshot.ts";
@@ -59,6 +62,17 @@ async function attempt(context: SourceContext, request: FreezeRequest): Promise<
   }
 }
 
+/**
+ * The graph without any point of ours: one that could not be undone when its connection broke would have its scratch emptied
+ * beneath it, and its guest would meet an error.
+ */
+async function cleanGraph(session: Session, group: GroupName, signal: AbortSignal) {
+  const graph = await session.graph(signal);
+  if (!graph.nodes.some(({ name }) => name.startsWith(ownPrefix(group)))) return graph;
+  await removePointInTime(session, group, signal);
+  return await session.inspect(signal);
+}
+
 async function planGroup(
   context: SourceContext,
   held: readonly { machine: QemuMachineSettings; hold: Hold }[],
@@ -68,7 +82,7 @@ async function planGroup(
   const { id, since, signal } = request;
   const plans = [];
   for (const { hold } of held) {
-    const { disks } = await hold.session.graph(signal);
+    const { disks } = await cleanGraph(hold.session, group, signal);
     plans.push({ hold, disks: planFreeze({ group, id, since, disks }) });
   }
   await context.phase("reserve");

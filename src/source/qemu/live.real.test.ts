@@ -144,6 +144,26 @@ test("a point whose job or export somebody ends is lost", async () => {
   expect(again.lost.aborted).toBe(false);
 });
 
+test("a point that lost its connection is removed before its scratch is used again", async () => {
+  const since = await tracked();
+  await guest.disk("data").write(0, new Uint8Array(32 * MIB).fill(1));
+  const lost = await source.freeze({ id: testPoint(2), since, signal });
+  guest.dropSourceConnection();
+  await guest.disk("data").write(0, block(2));
+  await lost[Symbol.asyncDispose]();
+  // Without a repair in between, as a caller that only tries again would do.
+  await using snapshot = await source.freeze({ id: testPoint(3), since, signal });
+  for (let index = 0; index < 256; index += 1) {
+    await guest.disk("data").write(index * blockSizeBytes, block(3));
+  }
+  const into = block(0);
+  await snapshot.read(data, 0, into);
+  expect(into).toEqual(block(2));
+  await snapshot.read(data, 255 * blockSizeBytes, into);
+  expect(into).toEqual(block(1));
+  expect(snapshot.lost.aborted).toBe(false);
+});
+
 test("a freeze that QEMU refuses on one disk leaves no trace on any", async () => {
   const since = await tracked();
   // Another tool's job on one disk: QEMU allows no point in time beside it.

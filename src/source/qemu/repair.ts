@@ -54,7 +54,8 @@ export async function repairMachine(
   };
 }
 
-async function removePointInTime(
+/** Removes exports, jobs and overlays of the group, whichever life of ours made them; resolves to their names. */
+export async function removePointInTime(
   session: Session,
   group: GroupName,
   signal: AbortSignal,

@@ -28,6 +28,8 @@ interface Reservation {
   readonly reservedBytes: number;
   /** The overlay's first bytes when it is empty. */
   readonly empty: Uint8Array;
+  /** Under way or done since its last point, or null. */
+  emptying: Promise<boolean> | null;
 }
 
 interface WantedScratch {
@@ -107,11 +109,22 @@ export class Scratch implements AsyncDisposable {
 
   /** Gives the reserved room back. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { file } of this.#reservations.values()) {
+    for (const { file, emptying } of this.#reservations.values()) {
+      await emptying;
       await file[Symbol.asyncDispose]();
       await this.#files.remove(file.path);
     }
     this.#reservations.clear();
+  }
+
+  /**
+   * Begins to empty the overlays of these disks, which no QEMU has open any more, so that the next point need not wait for it.
+   */
+  renew(disks: readonly DiskName[]): void {
+    for (const name of disks) {
+      const known = this.#reservations.get(name);
+      if (known) known.emptying = this.#empty(known);
+    }
   }
 
   /** The disk's overlay of the last point, emptied; null when there is none of the right size with all its room. */
@@ -119,16 +132,28 @@ export class Scratch implements AsyncDisposable {
     const known = this.#reservations.get(disk.name);
     if (known?.diskSizeBytes !== disk.sizeBytes) return null;
     if (known.reservedBytes !== disk.shareBytes) return null;
-    const found = await this.#files.stat(known.file.path);
-    if (found === null || found.allocatedBytes < known.reservedBytes) return null;
-    await known.file.write(known.empty, 0);
-    return known;
+    const emptying = known.emptying ?? this.#empty(known);
+    known.emptying = null; // What is handed out now is not empty for long.
+    return (await emptying) ? known : null;
+  }
+
+  /** False when the file has lost its room, or cannot be written: then it is made anew. */
+  async #empty({ file, reservedBytes, empty }: Reservation): Promise<boolean> {
+    try {
+      const [found] = await Promise.all([this.#files.stat(file.path), file.write(empty, 0)]);
+      return found !== null && found.allocatedBytes >= reservedBytes;
+    } catch (error) {
+      if (isFault(error)) return false;
+      throw error;
+    }
   }
 
   async #reserve(disk: WantedScratch, signal: AbortSignal): Promise<Reservation> {
     const { shareBytes } = disk;
     const path = join(this.directory, ownNames(this.#group, disk.name).scratchFile);
-    await this.#reservations.get(disk.name)?.file[Symbol.asyncDispose]();
+    const known = this.#reservations.get(disk.name);
+    await known?.emptying;
+    await known?.file[Symbol.asyncDispose]();
     this.#reservations.delete(disk.name);
     await this.#files.makeDirectory(this.directory);
     await this.#files.remove(path);
@@ -141,7 +166,8 @@ export class Scratch implements AsyncDisposable {
       await file.read(empty, 0);
       await reserveRoom(path, shareBytes, freeBytes, signal);
       const diskSizeBytes = disk.sizeBytes;
-      const reservation = { file, diskSizeBytes, reservedBytes: shareBytes, empty };
+      const reservedBytes = shareBytes;
+      const reservation = { file, diskSizeBytes, reservedBytes, empty, emptying: null };
       this.#reservations.set(disk.name, reservation);
       return reservation;
     } catch (error) {

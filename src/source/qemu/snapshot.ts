@@ -186,12 +186,13 @@ export class PointSnapshot implements Snapshot {
     this.#watches.dispose();
     await this.#closeReaders();
     for (const freeze of this.#freezes) {
-      // A QEMU that has gone has released everything.
-      await freeze
-        .release((step) => context.phase(step))
-        .catch((error: unknown) => {
-          if (!isFault(error, "QMP_CLOSED")) throw error;
-        });
+      try {
+        await freeze.release((step) => context.phase(step));
+        context.scratch.renew(freeze.disks.map(({ disk }) => disk.name));
+      } catch (error) {
+        // A QEMU that has gone has released everything; one that only lost us still uses its scratch.
+        if (!isFault(error, "QMP_CLOSED")) throw error;
+      }
     }
     await this.#giveHoldsBack();
     await context.phase("released");
