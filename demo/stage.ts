@@ -2,6 +2,7 @@ import type { Clock } from "../src/base/clock.ts";
 import { formatSeconds } from "../src/base/units.ts";
 
 const redrawEveryMs = 250;
+const columnsDefault = 80;
 
 /** Tells a person on stderr what happens now: one live line on a terminal, otherwise one line for each step. */
 export interface Stage extends Disposable {
@@ -26,7 +27,10 @@ export function terminalStage(clock: Clock, stream: NodeJS.WriteStream): Stage {
     return `${mark} ${total} s  ${known.name} (${sinceMs(known.atMs)})${tail}`;
   };
   const draw = () => {
-    if (step !== null) stream.write(`\r\x1b[K${line("…", step)}`.slice(0, stream.columns));
+    if (step === null) return;
+    // A line that wraps could not be drawn over. Terminals that do not tell their width say 0.
+    const width = (stream.columns || columnsDefault) - 1;
+    stream.write(`\r\x1b[K${line("…", step).slice(0, width)}`);
   };
   const finish = (mark: string) => {
     if (step === null) return;
