@@ -52,7 +52,10 @@ export async function ingest(_options: BenchOptions): Promise<BenchResult> {
 
 /** Where to write: a tmpfs where there is one, and the disk that holds the working directory. */
 async function places(): Promise<readonly { name: string; directory: string }[]> {
-  const found = [{ name: "disk", directory: process.cwd() }];
+  // Beside the packages: on the disk of the working directory, and nothing that git would see.
+  const directory = join(process.cwd(), "node_modules", ".cache");
+  await files.makeDirectory(directory);
+  const found = [{ name: "disk", directory }];
   if ((await statfs(process.cwd())).type === tmpfsType) {
     progress("ingest: the working directory is a tmpfs, so `disk` is none");
   }
