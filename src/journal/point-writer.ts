@@ -107,7 +107,7 @@ export class DeltaPointWriter implements PointWriter {
   async #sealNow(cost: Pick<PointCost, "dirtyBytes" | "readBytes">): Promise<Point> {
     for (const [place, disk] of this.#header.disks.entries()) {
       if (disk.previousSizeBytes === null) this.#checkHasBase(disk);
-      else await this.#zeroCutTail(place, disk.sizeBytes, disk.previousSizeBytes);
+      else await this.#zeroTail(place, disk.sizeBytes, disk.previousSizeBytes);
     }
     const finished = await this.#delta.finish();
     return await this.#commit(finished, cost, this.#adopted);
@@ -118,10 +118,16 @@ export class DeltaPointWriter implements PointWriter {
     throw refused(this.#header, `${disk.name} is new and no staged base was adopted for it`);
   }
 
-  /** A shrunk disk seals zeroes for what was cut off, so that nothing old comes back when it grows. */
-  async #zeroCutTail(place: number, sizeBytes: number, previousSizeBytes: number): Promise<void> {
-    if (sizeBytes >= previousSizeBytes) return;
-    for (const gap of [...this.#written[place]!.gaps(sizeBytes, previousSizeBytes)]) {
+  /**
+   * Between its former end and its new one a disk seals zeroes where nothing was written: of a shrunk disk, so that nothing old
+   * comes back when it grows; of a grown one, because beneath it the base may be as large as the disk once was.
+   */
+  async #zeroTail(place: number, sizeBytes: number, previousSizeBytes: number): Promise<void> {
+    const [from, to] = [
+      Math.min(sizeBytes, previousSizeBytes),
+      Math.max(sizeBytes, previousSizeBytes),
+    ];
+    for (const gap of [...this.#written[place]!.gaps(from, to)]) {
       await this.#delta.zero(place, gap.offsetBytes, gap.endBytes - gap.offsetBytes);
     }
   }
