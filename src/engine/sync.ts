@@ -23,7 +23,7 @@ const windowsInFlightMax = 16;
 const zeroRunBytesMax = 512 * MIB;
 /** The live disk is asked what is allocated for so much at a time, so that the answer is fresh and short. */
 const extentsAheadBytes = 16 * GIB;
-/** A sync that is killed repeats at most about this much reading... */
+/** A sync that is killed repeats at most about this much reading and writing... */
 const checkpointEveryBytes = 256 * MIB;
 /** ...or this much time. */
 const checkpointEveryMs = 5_000;
@@ -104,16 +104,19 @@ async function readWhole(reading: Reading): Promise<void> {
     const eta = etaSeconds({ clock, startedAtMs, startedAtBytes, doneBytes, sizeBytes });
     reading.onProgress?.({ disk: name, kind, sizeBytes, doneBytes, ...counts, etaSeconds: eta });
   };
-  let durable = { bytes: resumeAtBytes, atMs: startedAtMs };
+  let durableAtMs = startedAtMs;
+  let undurableBytes = 0;
   let toldAtMs = startedAtMs;
   tell(resumeAtBytes);
   const moved = mapOrdered(runsOf(reading), windowsInFlightMax, windowMover(reading, counts));
-  for await (const doneBytes of moved) {
+  for await (const { endBytes: doneBytes, workBytes } of moved) {
+    undurableBytes += workBytes;
     const nowMs = clock.monotonicMs();
-    if (doneBytes - durable.bytes >= everyBytes || nowMs - durable.atMs >= checkpointEveryMs) {
+    if (undurableBytes >= everyBytes || nowMs - durableAtMs >= checkpointEveryMs) {
       await reading.onPhase?.("sync-checkpoint");
       await staged.checkpoint(doneBytes);
-      durable = { bytes: doneBytes, atMs: nowMs };
+      durableAtMs = clock.monotonicMs();
+      undurableBytes = 0;
     }
     if (nowMs - toldAtMs >= progressEveryMs) {
       tell(doneBytes);
@@ -124,16 +127,24 @@ async function readWhole(reading: Reading): Promise<void> {
   tell(disk.sizeBytes);
 }
 
-/** Reads, compares and stages one run; returns where it ends. */
+/** A run that was compared, and how much was read and staged for it. */
+interface Moved {
+  readonly endBytes: number;
+  readonly workBytes: number;
+}
+
+/** Reads, compares and stages one run. */
 function windowMover(reading: Reading, counts: { readBytes: number; stagedBytes: number }) {
   const { staged, live, clock, signal } = reading;
   const buffers = new BufferPool(windowSizeBytes);
   const pace = new ReadPace(clock, reading.readBytesPerSecondMax ?? null);
 
-  const stage = async (run: Extent, differing: readonly Extent[], data: Uint8Array | null) => {
-    for (const extent of differing) {
+  /** Compares and stages; returns what was staged, in bytes. */
+  const stage = async (run: Extent, data: Uint8Array | null): Promise<number> => {
+    let stagedBytes = 0;
+    for (const extent of await differingRuns(staged, run, data)) {
       await reading.onPhase?.("sync-write");
-      counts.stagedBytes += extent.lengthBytes;
+      stagedBytes += extent.lengthBytes;
       if (extent.state === "zero" || data === null) {
         await staged.zero(extent.offsetBytes, extent.lengthBytes);
       } else {
@@ -141,14 +152,14 @@ function windowMover(reading: Reading, counts: { readBytes: number; stagedBytes:
         await staged.write(extent.offsetBytes, data.subarray(start, start + extent.lengthBytes));
       }
     }
+    counts.stagedBytes += stagedBytes;
+    return stagedBytes;
   };
 
-  return async (run: Extent): Promise<number> => {
+  return async (run: Extent): Promise<Moved> => {
     signal.throwIfAborted();
-    if (run.state === "zero") {
-      await stage(run, await differingRuns(staged, run, null), null);
-      return endOf(run);
-    }
+    const endBytes = endOf(run);
+    if (run.state === "zero") return { endBytes, workBytes: await stage(run, null) };
     const buffer = buffers.take();
     try {
       const data = buffer.subarray(0, run.lengthBytes);
@@ -156,8 +167,7 @@ function windowMover(reading: Reading, counts: { readBytes: number; stagedBytes:
       await reading.onPhase?.("sync-read");
       await live.read(run.offsetBytes, data);
       counts.readBytes += run.lengthBytes;
-      await stage(run, await differingRuns(staged, run, data), data);
-      return endOf(run);
+      return { endBytes, workBytes: run.lengthBytes + (await stage(run, data)) };
     } finally {
       buffers.give(buffer);
     }
