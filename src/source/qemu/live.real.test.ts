@@ -90,6 +90,8 @@ test("scratch that runs out loses the point, before the guest is hurt, and leave
     await new Promise((resolve) => setImmediate(resolve));
   }
   await expect(snapshot.read(data, 0, block(0))).rejects.toMatchObject({ code: "SCRATCH_FULL" });
+  // Its own bitmap is gone: whoever would seal it now would have nothing to count from.
+  await expect(snapshot.release()).rejects.toMatchObject({ code: "SCRATCH_FULL" });
   await snapshot[Symbol.asyncDispose]();
   expect(await guest.bitmaps("data")).toEqual([`afterimage:erp:${testPoint(1)}:${64 * MIB}`]);
   expect((await guest.nodeNames()).filter((name) => name.startsWith("afterimage"))).toEqual([]);

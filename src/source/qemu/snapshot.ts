@@ -4,13 +4,11 @@ import type { Extent } from "../../core/extent.ts";
 import type { DiskName, PointId } from "../../core/ids.ts";
 import type { Consistency, Instant, MachineDescription } from "../../core/point.ts";
 import type { Snapshot, SourceDisk } from "../../core/source.ts";
-import { parseNodes } from "../../qemu/block-graph.ts";
-import * as commands from "../../qemu/commands.ts";
-import { isAbsence } from "../../qemu/own-things.ts";
 import type { SourceContext } from "./context.ts";
 import { DiskReader } from "./disk-reader.ts";
 import { watchLoss } from "./loss.ts";
-import type { FreezeDisk, FrozenDisk, MachineFreeze } from "./machine-freeze.ts";
+import type { FrozenDisk, MachineFreeze } from "./machine-freeze.ts";
+import { removeBitmaps } from "./remove-bitmaps.ts";
 import type { Taken } from "./taken.ts";
 
 interface OpenDisk {
@@ -130,7 +128,7 @@ export class PointSnapshot implements Snapshot {
     this.#isSealed = true;
     await this.release();
     await this.#context.phase("forget");
-    await this.#removeBitmaps(({ since }) => since.name);
+    await removeBitmaps(this.#context, this.#freezes, ({ since }) => since.name);
     this.#isForgotten = true;
     await this.#context.phase("forgotten");
   }
@@ -149,7 +147,8 @@ export class PointSnapshot implements Snapshot {
     // What cannot be undone now is found by its name at the next repair.
     if (!wasReleased) await this.#undo();
     else if (!this.#isSealed) {
-      await this.#removeBitmaps(({ recording }) => recording).catch(ignoreFault);
+      const removing = removeBitmaps(this.#context, this.#freezes, ({ recording }) => recording);
+      await removing.catch(ignoreFault);
     }
     await this.#giveHoldsBack();
   }
@@ -181,21 +180,29 @@ export class PointSnapshot implements Snapshot {
   }
 
   async #release(): Promise<void> {
+    if (this.#lost.signal.aborted && !isFault(this.#lost.signal.reason, "QMP_CLOSED")) {
+      // It is being undone, with the bitmap that the next point would count from: it must not be sealed.
+      await this.#undo();
+      throw this.#lost.signal.reason;
+    }
+    this.#watches.dispose();
     const context = this.#context;
     await context.phase("release");
-    this.#watches.dispose();
     await this.#closeReaders();
-    for (const freeze of this.#freezes) {
-      try {
-        await freeze.release((step) => context.phase(step));
-        context.scratch.renew(freeze.disks.map(({ disk }) => disk.name));
-      } catch (error) {
-        // A QEMU that has gone has released everything; one that only lost us still uses its scratch.
-        if (!isFault(error, "QMP_CLOSED")) throw error;
-      }
-    }
+    await Promise.all(this.#freezes.map((freeze) => this.#releaseMachine(freeze)));
     await this.#giveHoldsBack();
     await context.phase("released");
+  }
+
+  async #releaseMachine(freeze: MachineFreeze): Promise<void> {
+    const context = this.#context;
+    try {
+      await freeze.release((step) => context.phase(step));
+      context.scratch.renew(freeze.disks.map(({ disk }) => disk.name));
+    } catch (error) {
+      // A QEMU that has gone has released everything; one that only lost us still uses its scratch.
+      if (!isFault(error, "QMP_CLOSED")) throw error;
+    }
   }
 
   async #hasReleased(): Promise<boolean> {
@@ -222,36 +229,12 @@ export class PointSnapshot implements Snapshot {
   }
 
   async #closeReaders(): Promise<void> {
-    for (const { reader } of this.#disks.values()) await reader[Symbol.asyncDispose]();
+    const readers = [...this.#disks.values()].map(({ reader }) => reader);
+    await Promise.all(readers.map((reader) => reader[Symbol.asyncDispose]()));
   }
 
   async #giveHoldsBack(): Promise<void> {
     for (const { hold } of this.#freezes) await hold[Symbol.asyncDispose]();
-  }
-
-  /** Removes one recording bitmap of each disk, wherever the disks are by now, and reads back what is left. */
-  async #removeBitmaps(nameOf: (disk: FreezeDisk) => string): Promise<void> {
-    const { sessions, options } = this.#context;
-    const { signal } = new AbortController();
-    for (const freeze of this.#freezes) {
-      const { name: machineName } = freeze.hold.session.machine;
-      const machine = options.machines.find(({ name }) => name === machineName);
-      assert(machine, "a machine was frozen that is not in the group");
-      await using hold = await sessions.hold(machine, signal);
-      const { session } = hold;
-      const removals = [];
-      for (const disk of freeze.disks) {
-        const { node } = await session.disk(disk.disk.name, signal);
-        removals.push(commands.removeBitmap(node, nameOf(disk)));
-      }
-      const answers = await session.qmp.executeAll([...removals, commands.queryNodes()]);
-      for (const answer of answers.slice(0, -1)) {
-        if (!answer.ok && !isAbsence(answer.fault)) throw answer.fault;
-      }
-      const last = answers.at(-1);
-      if (last?.ok) session.learn(parseNodes(last.value));
-      else session.doubt();
-    }
   }
 }
 
