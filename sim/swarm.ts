@@ -39,6 +39,9 @@ export interface Swarm {
   readonly crash: {
     /** Chance per turn that our process is killed. */
     readonly killRate: number;
+    /** Calls with this in their labels are more dangerous, at `nearRate`; null: none is. */
+    readonly near: string | null;
+    readonly nearRate: number;
     /** Part of the kills that are power cuts. */
     readonly powerCutRate: number;
     readonly severity: CrashSeverity;
@@ -90,6 +93,8 @@ export function drawSwarm(prng: Prng): Swarm {
     },
     crash: {
       killRate: rate(0.012),
+      near: happens(prng, 0.5) ? pick(prng, dangerousCalls) : null,
+      nearRate: pick(prng, [0.03, 0.1]),
       powerCutRate: pick(prng, [0, 0.5, 1]),
       severity: { survivalRate: between(prng, 0, 4) / 4, tearRate: between(prng, 0, 2) / 2 },
     },
@@ -103,6 +108,19 @@ export function drawSwarm(prng: Prng): Swarm {
     },
   };
 }
+
+/** Where a kill is most likely to find something half done. */
+const dangerousCalls = [
+  "files.rename",
+  "files.sync-directory",
+  "files.remove",
+  "/ledger",
+  "/base/",
+  "/staged/",
+  "forget",
+  "freeze.transaction",
+  "release",
+] as const;
 
 const diskBlocks = [
   [2, 6],

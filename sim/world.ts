@@ -215,7 +215,8 @@ class World {
     this.#surroundings.turn();
     const { crash, source, files } = this.#swarm;
     if (happens(this.#prng, files.rotRate)) this.#rot();
-    if (happens(this.#prng, crash.killRate)) {
+    const isNear = crash.near !== null && label.includes(crash.near);
+    if (happens(this.#prng, crash.killRate) || (isNear && happens(this.#prng, crash.nearRate))) {
       this.#crash(life);
       return null;
     }
