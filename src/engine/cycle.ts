@@ -6,6 +6,7 @@ import type { Journal, PointWriter, StagedDisk } from "../core/journal.ts";
 import type { Generation, Point, PointDisk, PointHeader } from "../core/point.ts";
 import type { Snapshot, Source } from "../core/source.ts";
 import { type CycleReport, reportOf } from "./cycle-report.ts";
+import { PendingWriter } from "./pending-writer.ts";
 import { type PhaseHook, PhaseTimer } from "./phase.ts";
 import type { DiskStanding, GroupStanding, SyncingDisk } from "./standing.ts";
 import { type TransferCounts, type TransferDisk, transfer } from "./transfer.ts";
@@ -59,11 +60,14 @@ export async function replicateOnce(options: CycleOptions): Promise<CycleOutcome
 
   try {
     await phases.enter("begin");
-    await using writer = await journal.begin(headerOf({ id, head, snapshot, ...options }));
+    // Making the file takes as long as asking the source what changed, or as letting it go when nothing did.
+    await using pending = new PendingWriter(
+      journal.begin(headerOf({ id, head, snapshot, ...options })),
+    );
     await phases.enter("extents");
     const counts = await transfer({
       snapshot,
-      writer,
+      writer: pending,
       disks: transferDisks(snapshot, standing),
       signal: working,
       onFirst: (what) => phases.enter(what),
@@ -72,6 +76,7 @@ export async function replicateOnce(options: CycleOptions): Promise<CycleOutcome
     await snapshot.release();
     // The source has now said everything it had to say about the reads above.
     working.throwIfAborted();
+    const writer = await pending.ready;
     await using adopted = new AsyncDisposableStack();
     await phases.enter("adopt");
     await adoptStaged(journal, writer, standing, adopted);

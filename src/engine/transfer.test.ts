@@ -51,7 +51,7 @@ function move(snapshot: Snapshot, writer: PointWriter, sizes: Partial<TransferDi
   const disk = { name, identity, ...whole, countedSizeBytes: whole.sizeBytes, headSizeBytes: 0 };
   return transfer({
     snapshot,
-    writer,
+    writer: { ready: Promise.resolve(writer) },
     disks: [{ ...disk, ...sizes }],
     signal: new AbortController().signal,
     onFirst: async () => {},

@@ -48,7 +48,7 @@ interface Request extends Extent {
  */
 export async function transfer(options: {
   snapshot: Snapshot;
-  writer: PointWriter;
+  writer: { readonly ready: Promise<PointWriter> };
   disks: readonly TransferDisk[];
   signal: AbortSignal;
   onFirst: (what: "read" | "write") => Promise<void>;
@@ -78,7 +78,7 @@ export async function transfer(options: {
         if (run.state === "zero") continue;
         const start = run.offsetBytes - request.offsetBytes;
         const part = data.subarray(start, start + run.lengthBytes);
-        await writer.write(request.disk.identity, run.offsetBytes, part);
+        await (await writer.ready).write(request.disk.identity, run.offsetBytes, part);
         counts.dataBytes += run.lengthBytes;
       }
       return runs.filter((run) => run.state === "zero");
@@ -110,13 +110,13 @@ export async function transfer(options: {
 
 /** Joins runs of zeroes across requests before they are written. */
 class ZeroRuns {
-  readonly #writer: PointWriter;
+  readonly #writer: { readonly ready: Promise<PointWriter> };
   readonly #beforeWrite: () => Promise<void>;
   #disk: DiskIdentity | null = null;
   #pending: Extent[] = [];
   writtenBytes = 0;
 
-  constructor(writer: PointWriter, beforeWrite: () => Promise<void>) {
+  constructor(writer: { readonly ready: Promise<PointWriter> }, beforeWrite: () => Promise<void>) {
     this.#writer = writer;
     this.#beforeWrite = beforeWrite;
   }
@@ -135,7 +135,8 @@ class ZeroRuns {
   async #write(run: Extent): Promise<void> {
     assert(this.#disk !== null, "a run belongs to a disk");
     await this.#beforeWrite();
-    await this.#writer.zero(this.#disk, run.offsetBytes, run.lengthBytes);
+    const writer = await this.#writer.ready;
+    await writer.zero(this.#disk, run.offsetBytes, run.lengthBytes);
     this.writtenBytes += run.lengthBytes;
   }
 }
