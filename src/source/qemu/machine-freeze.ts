@@ -87,24 +87,25 @@ export class MachineFreeze {
     });
   }
 
-  /** The instant: either all of it happens on all disks of the machine, or nothing. */
+  /**
+   * The instant: either all of it happens on all disks of the machine, or nothing. Preparing a copy lets the disk's writes under
+   * way end and holds the disk still until all is done. So recording begins before the first copy, and what is dirty is read
+   * behind the last: a write that ended in between is in the copy, and a later one on another disk may depend on it.
+   */
   transact(): QmpCommand {
-    const actions = this.#disks.flatMap(({ disk, since, scratch, names, recording, frozen }) => [
+    const recordings = this.#disks.map(({ disk, recording }) =>
       commands.addRecordingBitmap(disk.node, recording, disk.isPersistent),
+    );
+    const copies = this.#disks.flatMap(({ disk, scratch, names }) => {
+      if (scratch === null) return [];
+      const { job, fleeceNode: target, filterNode } = names;
+      return [commands.startCopyBeforeWrite({ job, node: disk.node, target, filterNode })];
+    });
+    const dirty = this.#disks.flatMap(({ disk, since, frozen }) => [
       commands.addFrozenBitmap(disk.node, frozen),
       commands.mergeBitmap(disk.node, since.name, frozen),
-      ...(scratch === null
-        ? []
-        : [
-            commands.startCopyBeforeWrite({
-              job: names.job,
-              node: disk.node,
-              target: names.fleeceNode,
-              filterNode: names.filterNode,
-            }),
-          ]),
     ]);
-    return commands.transaction(actions);
+    return commands.transaction([...recordings, ...copies, ...dirty]);
   }
 
   /** The exports, and the question what QEMU made of it all. */
