@@ -110,13 +110,14 @@ export class DeltaReader implements AsyncDisposable {
 
   /**
    * Fills `into`, exactly as long as the pieces, with verified pieces of a data extent. A raw chunk costs these pieces and the
-   * piece list; a compressed one is read whole. DELTA_CORRUPT.
+   * piece list, unless `knownList` is what `readPieceList` gave; a compressed one is read whole. DELTA_CORRUPT.
    */
   async readPieces(
     entry: number,
     firstPiece: number,
     pieceCount: number,
     into: Uint8Array,
+    knownList: Uint8Array | null = null,
   ): Promise<void> {
     const { index } = this;
     const [offsetBytes, lengthBytes] = [index.offsetBytes(entry), index.lengthBytes(entry)];
@@ -130,13 +131,12 @@ export class DeltaReader implements AsyncDisposable {
       return;
     }
     await this.#inEntry(entry, async () => {
-      const storedAt = index.storedPositionBytes(entry);
-      const list = Buffer.allocUnsafe(index.pieceCount(entry) * hashLengthBytes);
-      await Promise.all([
-        readExactly(this.#file, list, storedAt),
-        readExactly(this.#file, into, storedAt + list.length + start),
+      const listLengthBytes = index.pieceCount(entry) * hashLengthBytes;
+      const dataAt = index.storedPositionBytes(entry) + listLengthBytes + start;
+      const [list] = await Promise.all([
+        knownList ?? this.readPieceList(entry),
+        readExactly(this.#file, into, dataAt),
       ]);
-      checkPieceList(list, index.pieceListHash(entry));
       checkPieces({ offsetBytes, lengthBytes, firstPiece, pieceCount }, into, list);
     });
   }

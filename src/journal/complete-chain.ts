@@ -34,7 +34,8 @@ export async function writeCompleted(
 ): Promise<MergedDelta> {
   const { files, layout } = journal.group;
   const header = await completedHeader(journal, sources);
-  const path = join(layout.incoming, deltaFileName(header));
+  const file = deltaFileName(header, true);
+  const path = join(layout.incoming, file);
   await files.remove(path);
   const { codec } = journal.options;
   await using writer = await createDelta({ files, path, header, codec, signal });
@@ -47,7 +48,7 @@ export async function writeCompleted(
     }
   }
   const finished: FinishedDelta = await writer.finish();
-  return { header, finished, sources };
+  return { file, header, finished, sources };
 }
 
 async function writeRun(

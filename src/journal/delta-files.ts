@@ -28,6 +28,8 @@ interface OpenFile {
 export class DeltaFiles implements AsyncDisposable {
   readonly #files: FileSystem;
   readonly #open = new Map<string, OpenFile>();
+  /** Of the indices of all open files. */
+  #indexBytes = 0;
 
   constructor(files: FileSystem) {
     this.#files = files;
@@ -38,11 +40,15 @@ export class DeltaFiles implements AsyncDisposable {
     const open = this.#acquire(file);
     try {
       const reader = await open.opening;
-      open.indexBytes = reader.index.logicalTable.length + reader.index.placementTable.length;
+      if (open.indexBytes === 0) {
+        open.indexBytes = reader.index.logicalTable.length + reader.index.placementTable.length;
+        this.#indexBytes += open.indexBytes;
+      }
       return await work(reader);
     } finally {
       open.users -= 1;
-      await this.#closeIdle();
+      const isMuch = this.#open.size > idleFilesMax || this.#indexBytes > idleIndexBytesMax;
+      if (isMuch) await this.#closeIdle();
     }
   }
 
@@ -82,6 +88,7 @@ export class DeltaFiles implements AsyncDisposable {
       indexBytes += open.indexBytes;
       if (idle <= idleFilesMax && (indexBytes <= idleIndexBytesMax || idle === 1)) continue;
       this.#open.delete(path);
+      this.#indexBytes -= open.indexBytes;
       await close(open);
     }
   }

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { PointHeader } from "../core/point.ts";
 import { mergeDeltas } from "../delta/merge.ts";
@@ -15,6 +16,8 @@ export const mergedAtOnceMax = 32;
 
 /** A merged delta that lies in `incoming`, complete and durable. */
 export interface MergedDelta {
+  /** Name of its file: none that was ever sealed, because sealed files never change. */
+  readonly file: string;
   readonly header: PointHeader;
   readonly finished: FinishedDelta;
   readonly sources: readonly LedgerDelta[];
@@ -34,24 +37,26 @@ export async function writeMerged(
     readers.push(opened.use(await openSealed(files, { path, contentRoot })));
   }
   const header = mergeHeaders(readers.map((reader) => reader.header));
-  const path = join(layout.incoming, deltaFileName(header));
+  const file = deltaFileName(header);
+  const path = join(layout.incoming, file);
   await files.remove(path);
   const { codec } = journal.options;
   const finished = await mergeDeltas({ files, path, header, codec, readers, signal });
-  return { header, finished, sources };
+  return { file, header, finished, sources };
 }
 
 /** Renames a merged delta into place. Until the ledger knows it, the next start removes it. */
-export async function placeMerged(journal: DirectoryJournal, { header }: MergedDelta) {
-  const { files, layout } = journal.group;
-  const file = deltaFileName(header);
+export async function placeMerged(journal: DirectoryJournal, { file }: MergedDelta) {
+  const { files, layout, state } = journal.group;
+  const isTaken = state.deltas().some((delta) => delta.file === file);
+  assert(!isTaken, "a sealed file is never replaced");
   await files.rename(join(layout.incoming, file), join(layout.deltas, file));
   await files.syncDirectory(layout.deltas);
 }
 
 /** Enters that views read the merged delta from now on instead of its sources. */
 export async function recordMerged(journal: DirectoryJournal, merged: MergedDelta) {
-  const { header, finished, sources } = merged;
+  const { file, header, finished, sources } = merged;
   const { machines, ...point } = header;
   const machinesHash = await journal.group.machines.keep(machines);
   const { contentRoot, dataBytes, zeroBytes, sizeBytes: storedBytes } = finished;
@@ -59,10 +64,10 @@ export async function recordMerged(journal: DirectoryJournal, merged: MergedDelt
     point,
     machinesHash,
     contentRoot,
-    file: deltaFileName(header),
+    file,
     // What the source was asked for stands in the records of the points that were merged.
     cost: { dirtyBytes: 0, readBytes: 0, dataBytes, zeroBytes, storedBytes },
-    sources: sources.map(({ contentRoot: root, file }) => ({ contentRoot: root, file })),
+    sources: sources.map((source) => ({ contentRoot: source.contentRoot, file: source.file })),
   };
   const entry: LedgerEntry = { kind: "deltas-merged", body: body as never };
   await journal.enter(entry);

@@ -25,6 +25,8 @@ export interface DeltaName {
   readonly fromSequence: number;
   readonly sequence: number;
   readonly point: PointId;
+  /** Whether it is a delta whose blocks were completed: it covers what the one it replaces covers, under a name of its own. */
+  readonly isCompleted: boolean;
 }
 
 /** The file that makes a directory a vault. */
@@ -61,22 +63,24 @@ export function groupLayout(vault: string, group: GroupName): GroupLayout {
   };
 }
 
-const deltaPattern = /^(\d{6})-(\d{12})-(\d{12})-([0-9a-f]{16})\.delta$/;
+const deltaPattern = /^(\d{6})-(\d{12})-(\d{12})-([0-9a-f]{16})(-completed)?\.delta$/;
 
 /** `000001-000000000041-000000000042-0123456789abcdef.delta`: sorts by generation, then by from-point. */
 export function formatDeltaName(name: DeltaName): string {
   const digits = (value: number, length: number) => String(value).padStart(length, "0");
   const { generation, fromSequence, sequence, point } = name;
-  return `${digits(generation, 6)}-${digits(fromSequence, 12)}-${digits(sequence, 12)}-${point}.delta`;
+  const end = name.isCompleted ? `${point}-completed` : point;
+  return `${digits(generation, 6)}-${digits(fromSequence, 12)}-${digits(sequence, 12)}-${end}.delta`;
 }
 
 /** The name under which a header's delta lies. */
-export function deltaFileName(header: PointHeader): string {
+export function deltaFileName(header: PointHeader, isCompleted = false): string {
   return formatDeltaName({
     generation: header.generation.number,
     fromSequence: header.fromSequence,
     sequence: header.sequence,
     point: header.id,
+    isCompleted,
   });
 }
 
@@ -89,6 +93,7 @@ export function parseDeltaName(fileName: string): DeltaName | null {
     fromSequence: Number(match[2]),
     sequence: Number(match[3]),
     point: match[4] as PointId,
+    isCompleted: match[5] !== undefined,
   };
 }
 

@@ -49,6 +49,8 @@ export async function initVault(
   if ((await files.stat(lockPath)) === null) {
     await using _lock = await files.open(lockPath, "create");
   }
+  // A description that outlives a power cut must find the lock beside it.
+  await files.syncDirectory(directory);
   const description = { id: randomHex(prng, 8), createdAtMs: Math.floor(clock.nowMs()) };
   const text = JSON.stringify({
     format: "afterimage-vault",

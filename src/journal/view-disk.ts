@@ -186,8 +186,12 @@ export class ViewDisk {
         cached: (at) => {
           const unit = unitAt(reader, entry, at);
           return this.#cache.get(`${file.path} ${entry} ${unit.piece}`, async () => {
+            // Whoever reads parts of pieces reads here and there: the list is kept for the next one.
+            const list = await this.#cache.get(`${file.path} ${entry} list`, () =>
+              reader.readPieceList(entry),
+            );
             const piece = Buffer.allocUnsafeSlow(unit.endBytes - unit.startBytes);
-            await reader.readPieces(entry, unit.piece, 1, piece);
+            await reader.readPieces(entry, unit.piece, 1, piece, list);
             return piece;
           });
         },
