@@ -196,6 +196,22 @@ test("a bitmap that somebody stopped has missed writes and is not trusted", asyn
   expect(await guest.bitmaps("data")).toEqual([]);
 });
 
+test("a freeze that is stopped while QEMU carries it out is undone", async () => {
+  const since = await tracked();
+  await source[Symbol.asyncDispose]();
+  const controller = new AbortController();
+  source = host.source(
+    { db: disks },
+    { onPhase: (phase) => (phase === "sent" ? controller.abort() : undefined) },
+  );
+  const freezing = source.freeze({ id: testPoint(2), since, signal: controller.signal });
+  await expect(freezing).rejects.toMatchObject({ code: "ABORTED" });
+  expect(await guest.bitmaps("data")).toEqual([`afterimage:erp:${testPoint(1)}:${64 * MIB}`]);
+  expect((await guest.nodeNames()).filter((name) => name.startsWith("afterimage"))).toEqual([]);
+  await using again = await source.freeze({ id: testPoint(3), since, signal });
+  expect(again.lost.aborted).toBe(false);
+});
+
 test("a QEMU that goes while a freeze is under way fails it, with nothing thrown later", async () => {
   const since = await tracked();
   await source[Symbol.asyncDispose]();
