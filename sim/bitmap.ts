@@ -50,3 +50,8 @@ export function frozenBitmapName(group: GroupName, point: PointId, disk: DiskNam
 export function isBitmapOfGroup(group: GroupName, name: string): boolean {
   return name.startsWith(`${prefix}${group}:`);
 }
+
+/** The point or sync that a bitmap of ours is named after. */
+export function idInBitmapName(name: string): string {
+  return name.split(":")[2] ?? "";
+}

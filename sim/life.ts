@@ -126,7 +126,7 @@ class HeldViews {
   constructor({ oracle, vault, dice }: LifeOptions) {
     this.#oracle = oracle;
     this.#journal = vault.journal;
-    this.#openView = vault.openView;
+    this.#openView = (point) => vault.openView(point);
     this.#dice = dice;
   }
 

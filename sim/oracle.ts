@@ -34,6 +34,10 @@ export class Oracle {
     this.#undisturbed = id;
   }
 
+  isInstant(id: string): boolean {
+    return this.#instants.has(id);
+  }
+
   acknowledge(point: Point): void {
     this.#acknowledged.set(point.id, point);
     if (this.#undisturbed === point.id) this.#isResyncExcused = false;

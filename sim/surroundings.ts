@@ -1,10 +1,10 @@
 import type { Prng } from "../src/base/prng.ts";
 import type { DiskName, GroupName, MachineName } from "../src/core/ids.ts";
 import { blockSizeBytes, sectorSizeBytes } from "../src/core/limits.ts";
-import { isBitmapOfGroup } from "./bitmap.ts";
+import { idInBitmapName, isBitmapOfGroup } from "./bitmap.ts";
 import { between, happens, pick } from "./chance.ts";
 import type { VirtualClock } from "./clock.ts";
-import type { Estate, ImageCopy } from "./estate.ts";
+import type { Estate, EstateDisk, ImageCopy } from "./estate.ts";
 import { drawSizeBytes, type Swarm } from "./swarm.ts";
 
 const jumpMaxMs = 3_600_000;
@@ -18,6 +18,7 @@ export class Surroundings {
   readonly #group: GroupName;
   readonly #tell: (event: string) => void;
   readonly #excuse: () => void;
+  readonly #isPoint: (id: string) => boolean;
   readonly #copies: { readonly disk: DiskName; readonly copy: ImageCopy }[] = [];
   #writes = 0;
   #disksMade = 0;
@@ -31,6 +32,8 @@ export class Surroundings {
     tell: (event: string) => void;
     /** Called when something happens that may cost a disk its tracking. */
     excuse: () => void;
+    /** Whether an id is that of a point; otherwise it is a sync's. */
+    isPoint: (id: string) => boolean;
   }) {
     this.#prng = options.prng;
     this.#swarm = options.swarm;
@@ -39,6 +42,7 @@ export class Surroundings {
     this.#group = options.group;
     this.#tell = options.tell;
     this.#excuse = options.excuse;
+    this.#isPoint = options.isPoint;
   }
 
   /** The group's disks to begin with; each machine has at least one. */
@@ -150,13 +154,23 @@ export class Surroundings {
     for (const disk of this.#estate.disksOf(name)) {
       this.#copies.push({ disk: disk.name, copy: this.#estate.copyImage(disk.name) });
       if (!happens(this.#prng, this.#swarm.estate.restoreRate) || disk.fleece) continue;
-      const fitting = this.#copies.filter(({ copy }) => copy.canPersist === disk.canPersist);
+      const fitting = this.#copies.filter(({ copy }) => this.#mayReplace(disk, copy));
       if (fitting.length === 0) continue;
       const { disk: from, copy } = pick(this.#prng, fitting);
       this.#tell(`${disk.name} is replaced by an older image of ${from}`);
       this.#excuse();
       this.#estate.putImage(disk.name, copy);
     }
+  }
+
+  /**
+   * Of the same format. Not promised: an image that was copied while its disk was being read whole and is put back while it still
+   * is. Its bitmap does not know what was written after the copy and staged since.
+   */
+  #mayReplace(disk: EstateDisk, { canPersist, bitmaps }: ImageCopy): boolean {
+    const ours = bitmaps.filter(({ name }) => isBitmapOfGroup(this.#group, name));
+    const isOfSync = ours.some(({ name }) => !this.#isPoint(idInBitmapName(name)));
+    return canPersist === disk.canPersist && !isOfSync;
   }
 
   #loseBitmap(): void {

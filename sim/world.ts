@@ -88,6 +88,7 @@ class World {
       group: this.#group,
       tell,
       excuse: () => this.#excuse(),
+      isPoint: (id) => this.#oracle.isInstant(id),
     });
     this.#scheduler = makeScheduler({
       prng: this.#prng,
