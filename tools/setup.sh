@@ -29,11 +29,6 @@ install_npm_packages() {
   printf '%s\n' "$wanted" >"$stamp"
 }
 
-install_npm_packages
-if ! node_is_new_enough node_modules/.bin/node && ! node_is_new_enough node; then
-  give_up "no Node $nodeMajorMin for this processor ($(uname -m)); put one in PATH, then run this again"
-fi
-
 # ---- Debian packages
 machines="qemu-system-x86 qemu-system-common qemu-utils qemu-block-extra"
 peers="libnbd-bin nbdkit fio"
@@ -56,12 +51,14 @@ is_installed() {
   case $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) in ii*) return 0 ;; *) return 1 ;; esac
 }
 
+has_apt() { command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; }
+
 # A guest is built from Debian's packages with `apt-get download`, which needs the lists.
 has_package_lists() { [ -n "$(apt-cache --quiet policy linux-image-cloud-amd64 2>/dev/null)" ]; }
 
 install_debian_packages() {
   missing=""
-  for package in $packages; do is_installed "$package" || missing="$missing $package"; done
+  for package in "$@"; do is_installed "$package" || missing="$missing $package"; done
   if [ -z "$missing" ] && has_package_lists; then return; fi
   if [ "$(id -u)" != 0 ]; then
     [ -n "$missing" ] || give_up "apt's package lists are missing; as root: apt-get update"
@@ -76,8 +73,14 @@ install_debian_packages() {
     give_up "apt-get install failed; its own words are above"
 }
 
+has_node() { node_is_new_enough node_modules/.bin/node || node_is_new_enough node; }
+
+install_npm_packages
+# Node 26 is linked with libatomic, which a small Debian lacks.
+if ! has_node && has_apt; then install_debian_packages libatomic1; fi
+has_node || give_up "no Node $nodeMajorMin that runs on this host ($(uname -m)); put one in PATH, then run this again"
+
 if [ -z "$packages" ]; then exit 0; fi
-if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-  give_up "this host has no apt; install what these Debian packages hold, then run the task without setup: $packages"
-fi
-install_debian_packages
+has_apt || give_up "this host has no apt; install what these Debian packages hold, then set AFTERIMAGE_SETUP=skip: $packages"
+# shellcheck disable=SC2086 # a list of words
+install_debian_packages $packages

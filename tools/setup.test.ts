@@ -74,6 +74,23 @@ describe("npm packages", () => {
   });
 });
 
+test("the library that Node needs is installed where it is missing, also for the inner loop", () => {
+  const installed = join(root, "libatomic");
+  program("node", `[ -e "${installed}" ] && echo v26.1.0`);
+  program("dpkg-query", "exit 1");
+  program("apt-get", `[ "$1" != install ] || touch "${installed}"`);
+  expect(setup("check")).toMatchObject({
+    status: 0,
+    stderr: expect.stringContaining("installing Debian packages: libatomic1"),
+  });
+  rmSync(installed);
+  program("id", "echo 1000");
+  expect(setup("check")).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("apt-get install --no-install-recommends libatomic1"),
+  });
+});
+
 describe("Debian packages", () => {
   const missing = (name: string) =>
     program("dpkg-query", `case "$*" in *" ${name}") exit 1 ;; *) echo 'ii ' ;; esac`);
