@@ -1,34 +1,22 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { checkRecovered } from "../demo/checks.ts";
 import { systemClock } from "../src/base/clock.ts";
-import { isFault } from "../src/base/fault.ts";
 import { MIB } from "../src/base/units.ts";
-import { type GroupName, parseGroupName } from "../src/core/ids.ts";
+import { parseGroupName } from "../src/core/ids.ts";
 import type { View } from "../src/core/journal.ts";
 import type { Source } from "../src/core/source.ts";
-import { fixedExports } from "../src/nbd/export.ts";
-import { serveNbd } from "../src/nbd/server.ts";
-import { qemuPlatform } from "../src/platform/qemu/platform.ts";
 import { beyondFloor } from "../src/qemu/floor-5-2.ts";
 import { type Machine, startMachine } from "../src/qemu/machine.ts";
 import { imageNode } from "../src/qemu/machine-arguments.ts";
 import type { QmpCommand } from "../src/qemu/qmp-messages.ts";
-import { viewExport } from "../src/recovery/view-export.ts";
-import {
-  type DatabaseState,
-  guestAnswerPattern,
-  guestBootTimeoutMs,
-  parseDatabaseLine,
-  startWriter,
-  waitForDatabase,
-} from "./guest/database-guest.ts";
+import { guestBootTimeoutMs } from "./guest/database-guest.ts";
 import { createImage, ensureGuest } from "./guest/guest-images.ts";
 import { judgeOrder, type OrderVerdict, orderDefinition } from "./guest/order-guest.ts";
-import { copyImages, startProduction } from "./guest/production.ts";
+import { copyImages } from "./guest/production.ts";
 import { readVaultIn, replicateInto } from "./guest/replication.ts";
+import { slowSocket } from "./guest/slow-socket.ts";
 
 const timeoutMs = 400_000;
 const clock = systemClock();
@@ -39,6 +27,8 @@ const orderDiskSizeBytes = 64 * MIB;
 const orderedBytes = 32 * MIB;
 /** Between the disks of a point: long enough for the guest to write to every disk many times. */
 const readDelayMs = 300;
+/** How late one of two machines hears its commands: long enough for writes on both. */
+const qmpDelayMs = 150;
 let directory = "";
 let signal = AbortSignal.abort();
 let stack = new AsyncDisposableStack();
@@ -53,21 +43,23 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-/** A machine named `name` with `disks`, one of which is written strictly after the other from `order` on. */
-async function startOrderMachine(): Promise<Machine> {
-  const { root } = await copyImages(await ensureGuest({ signal }), directory);
+/** A machine that is ready to write to `disks`. */
+async function startOrderMachine(name: string, disks: readonly string[]): Promise<Machine> {
+  const own = join(directory, name);
+  await mkdir(own);
+  const { root } = await copyImages(await ensureGuest({ signal }), own);
   const nodes = new Map([["root", imageNode(root, "qcow2")]]);
-  for (const disk of orderDisks) {
-    const path = join(directory, `${disk}.qcow2`);
+  for (const disk of disks) {
+    const path = join(own, `${disk}.qcow2`);
     await createImage(path, orderDiskSizeBytes, signal);
     nodes.set(disk, imageNode(path, "qcow2"));
   }
   const machine = stack.use(
     await startMachine({
-      name: "orderly",
-      definition: orderDefinition(orderDisks.length),
+      name,
+      definition: orderDefinition(disks.length),
       nodes,
-      directory,
+      directory: own,
       accelerator: "tcg",
       clock,
       signal,
@@ -75,8 +67,6 @@ async function startOrderMachine(): Promise<Machine> {
   );
   const wait = { timeoutMs: guestBootTimeoutMs, signal };
   await machine.console.waitForLine(/"event":"ready"/, wait);
-  machine.console.type(`order ${orderDisks.length} 20000`);
-  await machine.console.waitForLine(/"event":"ordered","newest":50\}/, wait);
   return machine;
 }
 
@@ -116,11 +106,11 @@ function delayed(source: Source): Source {
   };
 }
 
-/** Disk by disk, each from the view given for it. */
-async function judge(views: readonly View[]): Promise<OrderVerdict> {
-  const contents = orderDisks.map(async (_name, index) => {
+/** The beginnings of `names` (ends of the disks' names), each from the view given for it. */
+async function judge(names: readonly string[], views: readonly View[]): Promise<OrderVerdict> {
+  const contents = names.map(async (name, index) => {
     const view = views[index]!;
-    const disk = view.disks.find(({ name }) => name.endsWith(orderDisks[index]!))!;
+    const disk = view.disks.find((candidate) => candidate.name.endsWith(name))!;
     const content = new Uint8Array(orderedBytes);
     await view.read(disk.identity, 0, content);
     return content;
@@ -128,10 +118,32 @@ async function judge(views: readonly View[]): Promise<OrderVerdict> {
   return judgeOrder(await Promise.all(contents));
 }
 
+/** All points of the vault, open, and what each says about the order of writes. */
+async function judgeAll(
+  names: readonly string[],
+): Promise<{ readonly views: readonly View[]; readonly verdicts: readonly OrderVerdict[] }> {
+  const vault = stack.use(await readVaultIn(directory));
+  const reader = await vault.reader(group);
+  const views: View[] = [];
+  for (const { id } of reader.points()) views.push(stack.use(await reader.open(id)));
+  const verdicts: OrderVerdict[] = [];
+  for (const view of views)
+    verdicts.push(
+      await judge(
+        names,
+        names.map(() => view),
+      ),
+    );
+  return { views, verdicts };
+}
+
 test(
   "every point of three disks is a prefix of strictly dependent writes, and torn points are not",
   async () => {
-    const machine = await startOrderMachine();
+    const machine = await startOrderMachine("orderly", orderDisks);
+    machine.console.type(`order ${orderDisks.length} 20000`);
+    const wait = { timeoutMs: guestBootTimeoutMs, signal };
+    await machine.console.waitForLine(/"event":"ordered","newest":50\}/, wait);
     const sent: QmpCommand[] = [];
     await replicateInto({
       directory,
@@ -143,12 +155,7 @@ test(
       filter: delayed,
       onCommand: (command) => sent.push(command),
     });
-    await using vault = await readVaultIn(directory);
-    const reader = await vault.reader(group);
-    const views: View[] = [];
-    for (const { id } of reader.points()) views.push(stack.use(await reader.open(id)));
-    const verdicts: OrderVerdict[] = [];
-    for (const view of views) verdicts.push(await judge([view, view, view]));
+    const { views, verdicts } = await judgeAll(orderDisks);
     expect(verdicts.map(({ trouble }) => trouble)).toEqual(Array(6).fill(null));
     const newest = verdicts.map((verdict) => verdict.newest);
     expect(newest[0]).toBeGreaterThanOrEqual(50);
@@ -161,7 +168,7 @@ test(
       [first, last, first],
       [first, first, last],
     ]) {
-      expect((await judge(torn)).trouble).not.toBeNull();
+      expect((await judge(orderDisks, torn)).trouble).not.toBeNull();
     }
 
     // What a whole life of a group sent to a real QEMU stays within the floor.
@@ -171,74 +178,62 @@ test(
   timeoutMs,
 );
 
-/** Boots the database machine with each disk from the view given for it; null when its database does not answer. */
-async function bootFrom(
-  views: Readonly<Record<"root" | "data" | "wal", View>>,
-): Promise<DatabaseState | null> {
-  await using opened = new AsyncDisposableStack();
-  const own = await mkdtemp(join(directory, "torn-"));
-  const disks = Object.entries(views).map(([name, view]) => {
-    const disk = view.disks.find((candidate) => candidate.name.endsWith(`/${name}`))!;
-    return { name, sizeBytes: disk.sizeBytes, served: viewExport(view, disk) };
-  });
-  const exports = new Map(disks.map(({ name, served }) => [name, served]));
-  const listen = { path: join(own, "nbd") };
-  const server = opened.use(await serveNbd({ listen, exports: fixedExports(exports) }));
-  const platform = qemuPlatform({ clock, accelerator: "tcg", scratchDirectory: own });
-  const machine = opened.use(
-    await platform.start({
-      group,
-      machine: views.root.point.machines[0]!,
-      disks: disks.map(({ name, sizeBytes }) => ({ name, sizeBytes, uri: server.uri(name) })),
-      signal,
-    }),
-  );
-  const wait = { pattern: guestAnswerPattern, timeoutMs: guestBootTimeoutMs, signal };
-  const { line } = await machine.waitUntilReady(wait);
-  try {
-    return parseDatabaseLine(line.text, machine.console());
-  } catch (error) {
-    if (isFault(error, "GUEST_FAILED")) return null;
-    throw error;
+/**
+ * Dependent writes over two machines: number i is written by machine i mod 2, told to by us, and only after the other has
+ * said that number i-1 is on its disk. Ends with the signal.
+ */
+async function writeInTurns(machines: readonly Machine[], until: AbortSignal): Promise<void> {
+  for (let number = 1; !until.aborted; number += 1) {
+    const { console } = machines[number % machines.length]!;
+    const seek = Math.floor(number / machines.length);
+    const dd = `dd if=/tmp/n of=/run/disks/order0 bs=4096 count=1 seek=${seek} oflag=direct conv=notrunc`;
+    console.type(
+      `run printf %04096d ${number} >/tmp/n && ${dd} 2>/dev/null && echo DONE ${number}`,
+    );
+    const wait = { timeoutMs: guestBootTimeoutMs, signal };
+    await console.waitForLine(new RegExp(`^DONE ${number}$`), wait);
   }
 }
 
 test(
-  "a database whose data and log come from different points fails the check that whole points pass",
+  "every point of two machines is a prefix of writes that depend on each other across the machines",
   async () => {
-    const images = await copyImages(await ensureGuest({ signal }), directory);
-    const production = stack.use(await startProduction({ name: "db", images, directory, signal }));
-    await waitForDatabase(production.console, signal);
-    const writer = stack.use(startWriter(production.console));
-    const wait = { timeoutMs: guestBootTimeoutMs, signal };
-    await production.console.waitForLine(/^COMMITTED 60$/, wait);
+    const machines = [
+      await startOrderMachine("one", ["order0"]),
+      await startOrderMachine("two", ["order0"]),
+    ];
+    // The second machine hears everything late: without the barrier its instant would lie after the first one's.
+    const slow = join(directory, "slow.qmp");
+    const target = machines[1]!.qmpPath;
+    stack.use(await slowSocket({ path: slow, target, delayMs: qmpDelayMs, clock }));
+    const enough = new AbortController();
+    const writing = writeInTurns(machines, enough.signal);
     await replicateInto({
       directory,
-      group: group as GroupName,
-      machines: [{ machine: production, disks: ["root", "data", "wal"] }],
-      points: 6,
-      intervalSeconds: 2,
+      group,
+      machines: [
+        { machine: machines[0]!, disks: ["order0"] },
+        { machine: machines[1]!, disks: ["order0"], qmpPath: slow },
+      ],
+      points: 8,
+      // Room for the delays, and for a busy host.
+      barrierMs: 20_000,
+      intervalSeconds: 0.2,
       signal,
+      filter: delayed,
     });
-    await production.kill();
-    await using vault = await readVaultIn(directory);
-    const reader = await vault.reader(group);
-    const points = reader.points();
-    const older = stack.use(await reader.open(points[0]!.id));
-    const newer = stack.use(await reader.open(points.at(-1)!.id));
-    const failures = (state: DatabaseState | null) => {
-      if (state === null) return ["the database does not start"];
-      const { sequence, instant } = newer.point;
-      const recovered = { label: "point", sequence, takenAtMs: instant.lowerMs, state };
-      const checks = checkRecovered(recovered, writer.acknowledgements);
-      return checks.filter(({ pass }) => !pass).map(({ name }) => name);
-    };
-    const whole = await bootFrom({ root: newer, data: newer, wal: newer });
-    expect(failures(whole)).toEqual([]);
-    const oldLog = await bootFrom({ root: newer, data: newer, wal: older });
-    expect(failures(oldLog)).not.toEqual([]);
-    const oldData = await bootFrom({ root: newer, data: older, wal: newer });
-    expect(failures(oldData)).not.toEqual([]);
+    enough.abort();
+    await writing;
+    const names = ["one/order0", "two/order0"];
+    const { views, verdicts } = await judgeAll(names);
+    expect(verdicts.map(({ trouble }) => trouble)).toEqual(Array(8).fill(null));
+    for (const { point } of views) {
+      expect(point.consistency).toMatchObject({ isGroupConsistent: true });
+      expect(point.consistency.skewMs).toEqual(expect.any(Number));
+    }
+    const [first, last] = [views[0]!, views.at(-1)!];
+    expect((await judge(names, [first, last])).trouble).not.toBeNull();
+    expect((await judge(names, [last, first])).trouble).not.toBeNull();
   },
   timeoutMs,
 );

@@ -21,10 +21,17 @@ export async function replicateInto(options: {
   readonly directory: string;
   readonly group: GroupName;
   /** Machines and the disks of each that belong to the group; a disk's name is its node name too. */
-  readonly machines: readonly { readonly machine: Machine; readonly disks: readonly string[] }[];
+  readonly machines: readonly {
+    readonly machine: Machine;
+    readonly disks: readonly string[];
+    /** Instead of the machine's own socket. */
+    readonly qmpPath?: string;
+  }[];
   readonly points: number;
   readonly intervalSeconds: number;
   readonly signal: AbortSignal;
+  /** How long several machines may be held still. */
+  readonly barrierMs?: number;
   readonly onCommand?: (command: QmpCommand) => void;
   /** Puts a filter before the source. */
   readonly filter?: (source: Source) => Source;
@@ -35,14 +42,15 @@ export async function replicateInto(options: {
   await using journal = await vault.journal(group);
   await using source = qemuSource({
     group,
-    machines: options.machines.map(({ machine, disks }) => ({
+    machines: options.machines.map(({ machine, disks, qmpPath }) => ({
       name: machine.name as MachineName,
-      qmpPath: machine.qmpPath,
+      qmpPath: qmpPath ?? machine.qmpPath,
       disks: disks.map((name) => ({ name, node: name, tracking: "persistent" })),
     })),
     scratch: { directory: join(directory, "scratch"), capBytes: GIB },
     clock,
     files,
+    ...(options.barrierMs === undefined ? {} : { barrierMs: options.barrierMs }),
     ...(options.onCommand ? { onCommand: options.onCommand } : {}),
   });
   await runGroup({
