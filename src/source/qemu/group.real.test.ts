@@ -84,15 +84,16 @@ test("a failure between stop and cont resumes every machine and leaves nothing",
 
 test("one machine's refusal undoes the point on all, and all run again", async () => {
   await source.track(names, testPoint(1), { signal });
-  const name = `afterimage:erp:${testPoint(1)}:${16 * MIB}`;
-  await running[1]?.qmp.execute("block-dirty-bitmap-remove", { node: "data", name });
+  const nameOf = (disk: string) => `afterimage:erp:${testPoint(1)}:${16 * MIB}:${disk}`;
+  const removal = { node: "data", name: nameOf("db/data") };
+  await running[1]?.qmp.execute("block-dirty-bitmap-remove", removal);
   const freezing = source.freeze({ id: testPoint(2), since, signal });
   await expect(freezing).rejects.toMatchObject({
     code: "BITMAP_LOST",
     details: { disk: "db/data" },
   });
   expect(await Promise.all(running.map(isRunning))).toEqual([true, true, true]);
-  expect(await running[0]?.bitmaps("data")).toEqual([name]);
+  expect(await running[0]?.bitmaps("data")).toEqual([nameOf("app/data")]);
   for (const machine of running) expect(await machine.ours()).toEqual([]);
 });
 

@@ -80,9 +80,9 @@ describe("SIGKILL of our process", () => {
     await using source = host.source(machines);
     const report = await source.repair({ keep: [testPoint(head)], signal });
     expect(report.disks).toMatchObject(names.map(() => ({ since: testPoint(head) })));
-    for (const machine of running) {
+    for (const [index, machine] of running.entries()) {
       expect(await machine.ours()).toEqual([]);
-      const bitmap = `afterimage:erp:${testPoint(head)}:${16 * MIB}`;
+      const bitmap = `afterimage:erp:${testPoint(head)}:${16 * MIB}:${names[index]}`;
       expect(await machine.bitmaps("data")).toEqual([bitmap]);
     }
     const since = sinceOf(names, head);
@@ -151,7 +151,9 @@ describe("a freeze of which QEMU carried out only the first commands", () => {
       const { disks: found } = await next.repair({ keep: [testPoint(1)], signal });
       expect(found).toMatchObject(twoNames.map(() => ({ since: testPoint(1) })));
       expect((await guest.nodeNames()).filter((name) => name.startsWith("afterimage"))).toEqual([]);
-      expect(await guest.bitmaps("wal")).toEqual([`afterimage:erp:${testPoint(1)}:${16 * MIB}`]);
+      expect(await guest.bitmaps("wal")).toEqual([
+        `afterimage:erp:${testPoint(1)}:${16 * MIB}:db/wal`,
+      ]);
       const since = sinceOf(twoNames, 1);
       await using snapshot = await next.freeze({ id: testPoint(3), since, signal });
       expect(await extentsOf(snapshot, "db/data")).toHaveLength(1);

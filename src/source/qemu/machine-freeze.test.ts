@@ -14,7 +14,7 @@ function actionsOf(scratch: { path: string; thresholdBytes: null } | null) {
   const flags = { isRecording: true, isPersistent: true, isInconsistent: false, isBusy: false };
   const disks = names.map((name) => {
     const more = { granularityBytes: 65_536, dirtyBytes: 0 };
-    const bitmaps = [{ name: `afterimage:erp:${head}:1024`, ...flags, ...more }];
+    const bitmaps = [{ name: `afterimage:erp:${head}:1024:${name}`, ...flags, ...more }];
     return { name, node: name, device: "", sizeBytes: 1024, isPersistent: true, bitmaps };
   });
   const since = new Map(names.map((name) => [name, head]));

@@ -48,7 +48,7 @@ export function planFreeze(options: {
       disk,
       since,
       names: ownNames(group, disk.name),
-      recording: recordingBitmapName(group, id, disk.sizeBytes),
+      recording: recordingBitmapName(group, id, disk),
       frozen: frozenBitmapName(group, id),
     };
   });

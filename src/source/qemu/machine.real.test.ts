@@ -239,5 +239,7 @@ test("our NBD server is gone when the source is, and another tool's is refused b
     code: "QMP_REFUSED",
     message: expect.stringContaining("another tool's") as string,
   });
-  expect(await machine.bitmaps("data")).toEqual([`afterimage:erp:${testPoint(1)}:${64 * MIB}`]);
+  expect(await machine.bitmaps("data")).toEqual([
+    `afterimage:erp:${testPoint(1)}:${64 * MIB}:db/data`,
+  ]);
 });

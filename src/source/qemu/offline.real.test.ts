@@ -63,7 +63,7 @@ test("a chain goes on from running to stopped to running without a full read", a
     expect(into).toEqual(new Uint8Array(blockSizeBytes).fill(7));
     await snapshot.forget();
   }
-  expect(await bitmapsOf("data")).toEqual([`afterimage:erp:${testPoint(2)}:${64 * MIB}`]);
+  expect(await bitmapsOf("data")).toEqual([`afterimage:erp:${testPoint(2)}:${64 * MIB}:db/data`]);
   await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
   await machine.io("data", "write -P 8 2M 64k");
   await source.repair({ keep: [testPoint(2)], signal });
@@ -81,7 +81,7 @@ test("an offline point given up leaves what was counted, and its machine may sta
   {
     await using _snapshot = await source.freeze({ id: testPoint(2), since: since(1), signal });
   }
-  expect(await bitmapsOf("data")).toEqual([`afterimage:erp:${testPoint(1)}:${64 * MIB}`]);
+  expect(await bitmapsOf("data")).toEqual([`afterimage:erp:${testPoint(1)}:${64 * MIB}:db/data`]);
   await using _machine = await startTestMachine(host, "db", disks, { isPaused: true });
   await using again = await source.freeze({ id: testPoint(3), since: since(1), signal });
   expect(await extentsOf(again, data)).toEqual([blockAt(16)]);
@@ -94,7 +94,9 @@ test("a point released offline is forgotten when its machine has started meanwhi
   await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
   await snapshot.forget();
   await snapshot[Symbol.asyncDispose]();
-  expect(await machine.bitmaps("data")).toEqual([`afterimage:erp:${testPoint(2)}:${64 * MIB}`]);
+  expect(await machine.bitmaps("data")).toEqual([
+    `afterimage:erp:${testPoint(2)}:${64 * MIB}:db/data`,
+  ]);
 });
 
 test("a point whose forget failed keeps its bitmap: it is the vault's head already", async () => {

@@ -29,11 +29,11 @@ export async function repairMachine(
   const { group, keep, signal } = options;
   const removed = await removePointInTime(session, group, signal);
   const before = await session.inspect(signal);
-  const diskNodes = new Set(before.disks.map((disk) => disk.node));
+  const diskOf = new Map(before.disks.map((disk) => [disk.node, disk.name]));
   const stale = before.nodes.flatMap((node) =>
     node.bitmaps
-      .filter((bitmap) => isStale(group, bitmap, keep, diskNodes.has(node.name)))
-      .map((bitmap) => ({ node: node.name, name: bitmap.name, isDisk: diskNodes.has(node.name) })),
+      .filter((bitmap) => isStale(group, bitmap, keep, diskOf.get(node.name) ?? null))
+      .map((bitmap) => ({ node: node.name, name: bitmap.name, isDisk: diskOf.has(node.name) })),
   );
   for (const bitmap of stale) {
     if (await removeBitmap(session, bitmap, signal)) {
@@ -47,7 +47,7 @@ export async function repairMachine(
   return {
     removed: removed.map((what) => `${session.machine.name}: ${what}`),
     disks: after.disks.map((disk) => {
-      const left = disk.bitmaps.find((bitmap) => isStale(group, bitmap, keep, true));
+      const left = disk.bitmaps.find((bitmap) => isStale(group, bitmap, keep, disk.name));
       if (left) throw stillThere(disk.node, left.name);
       return trackingOf(group, disk, keep, bitmapsBefore.get(disk.node) ?? []);
     }),

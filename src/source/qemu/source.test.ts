@@ -66,7 +66,7 @@ function qemu(
   };
 }
 
-const nameOf = (id: PointId) => `afterimage:erp:${id}:1024`;
+const nameOf = (id: PointId) => `afterimage:erp:${id}:1024:db/data`;
 
 test("repair asks, removes what is stale, asks again, and sends nothing else", async () => {
   await using server = await scriptedQmp(

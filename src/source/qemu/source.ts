@@ -108,7 +108,7 @@ async function track(
         const message = `${name}: a stopped machine's raw image cannot record; start the machine`;
         throw new Fault("DISK_UNSUPPORTED", message, { disk: name });
       }
-      const bitmap = recordingBitmapName(options.group, id, disk.sizeBytes);
+      const bitmap = recordingBitmapName(options.group, id, disk);
       actions.push(commands.addRecordingBitmap(disk.node, bitmap, disk.isPersistent));
     }
     if (actions.length === 0) continue;

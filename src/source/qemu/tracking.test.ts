@@ -21,12 +21,14 @@ function bitmap(name: string, more: Partial<DirtyBitmap> = {}): DirtyBitmap {
   };
 }
 
-function disk(bitmaps: readonly DirtyBitmap[], isPersistent = true): PlacedDisk {
-  const name = "db/data" as DiskName;
+const data = "db/data" as DiskName;
+
+function disk(bitmaps: readonly DirtyBitmap[], isPersistent = true, name = data): PlacedDisk {
   return { name, node: "d0", device: "", sizeBytes: 1024, isPersistent, bitmaps };
 }
 
-const ofOne = bitmap(`afterimage:erp:${one}:1024`);
+const ofOne = bitmap(`afterimage:erp:${one}:1024:db/data`);
+const ofWal = bitmap(`afterimage:erp:${one}:1024:db/wal`);
 
 test("only a recording, consistent bitmap of the group's point is taken", () => {
   expect(recordingSince(group, disk([ofOne]), one)).toEqual({
@@ -35,8 +37,10 @@ test("only a recording, consistent bitmap of the group's point is taken", () => 
     sizeBytes: 1024,
   });
   for (const wrong of [
-    bitmap(`afterimage:erp:${two}:1024`),
-    bitmap(`afterimage:other:${one}:1024`),
+    bitmap(`afterimage:erp:${two}:1024:db/data`),
+    bitmap(`afterimage:other:${one}:1024:db/data`),
+    ofWal,
+    bitmap(`afterimage:erp:${one}:1024`),
     bitmap(`afterimage:erp:${one}:frozen`),
     { ...ofOne, isRecording: false },
     { ...ofOne, isInconsistent: true },
@@ -46,14 +50,22 @@ test("only a recording, consistent bitmap of the group's point is taken", () => 
 });
 
 test("stale is what is ours and not a good bitmap of a kept point on a disk of the group", () => {
-  expect(isStale(group, ofOne, [one], true)).toBe(false);
-  expect(isStale(group, ofOne, [two], true)).toBe(true);
-  expect(isStale(group, ofOne, [one], false)).toBe(true);
-  expect(isStale(group, { ...ofOne, isInconsistent: true }, [one], true)).toBe(true);
-  expect(isStale(group, { ...ofOne, isRecording: false }, [one], true)).toBe(true);
-  expect(isStale(group, bitmap(`afterimage:erp:${one}:frozen`), [one], true)).toBe(true);
-  expect(isStale(group, bitmap(`afterimage:erp2:${one}:frozen`), [], true)).toBe(false);
-  expect(isStale(group, bitmap("weekly"), [], true)).toBe(false);
+  expect(isStale(group, ofOne, [one], data)).toBe(false);
+  expect(isStale(group, ofOne, [two], data)).toBe(true);
+  expect(isStale(group, ofOne, [one], null)).toBe(true);
+  expect(isStale(group, { ...ofOne, isInconsistent: true }, [one], data)).toBe(true);
+  expect(isStale(group, { ...ofOne, isRecording: false }, [one], data)).toBe(true);
+  expect(isStale(group, bitmap(`afterimage:erp:${one}:frozen`), [one], data)).toBe(true);
+  expect(isStale(group, bitmap(`afterimage:erp2:${one}:frozen`), [], data)).toBe(false);
+  expect(isStale(group, bitmap("weekly"), [], data)).toBe(false);
+});
+
+test("images of a group that changed places are not counted from each other's bitmaps", () => {
+  const wal = disk([ofOne], true, "db/wal" as DiskName);
+  expect(recordingSince(group, wal, one)).toBeNull();
+  expect(isStale(group, ofOne, [one], wal.name)).toBe(true);
+  const tracking = trackingOf(group, disk([]), [one], [ofWal]);
+  expect(tracking.state === "untracked" && tracking.cause).toContain("changed places");
 });
 
 test.each([

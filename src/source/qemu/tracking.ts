@@ -26,21 +26,26 @@ export function recordingSince(
   for (const bitmap of disk.bitmaps) {
     const name = parseBitmapName(bitmap.name);
     if (name?.group !== group || name.id !== id || name.sizeBytes === "frozen") continue;
+    if (name.disk !== disk.name) continue; // Another disk's image stands in its place.
     if (isGood(bitmap)) return { name: bitmap.name, id, sizeBytes: name.sizeBytes };
   }
   return null;
 }
 
-/** Whether `repair` removes the bitmap: ours, and not a good one of a kept point. Never another group's or tool's. */
+/**
+ * Whether `repair` removes the bitmap: ours, and not a good one of a kept point on its own disk; `disk` is null on a node that is no
+ * disk of the group. Never another group's or tool's.
+ */
 export function isStale(
   group: GroupName,
   bitmap: DirtyBitmap,
   keep: readonly PointId[],
-  isDisk: boolean,
+  disk: DiskName | null,
 ): boolean {
   const name = parseBitmapName(bitmap.name);
   if (name?.group !== group) return false;
-  return name.sizeBytes === "frozen" || !isDisk || !keep.includes(name.id) || !isGood(bitmap);
+  if (name.sizeBytes === "frozen" || disk === null || name.disk !== disk) return true;
+  return !keep.includes(name.id) || !isGood(bitmap);
 }
 
 /** How a disk stands; `before` is what was on it before the stale ones were removed. */
@@ -68,11 +73,15 @@ function causeOf(
     const parsed = parseBitmapName(bitmap.name);
     return parsed?.group === group && parsed.sizeBytes !== "frozen" ? [{ bitmap, parsed }] : [];
   });
-  const wanted = ours.find(({ parsed }) => keep.includes(parsed.id));
+  const wanted = ours.find(({ parsed }) => keep.includes(parsed.id) && parsed.disk === name);
   if (wanted?.bitmap.isInconsistent) {
     return `the bitmap of ${name} is inconsistent: QEMU or its host ended without storing it`;
   }
   if (wanted) return `the bitmap of ${name} was stopped by another tool and has missed writes`;
+  const other = ours.find(({ parsed }) => parsed.disk !== name);
+  if (other) {
+    return `${name} bears the bitmap of ${other.parsed.disk ?? "another disk"}: images changed places, or one was copied`;
+  }
   if (ours.length > 0) {
     return `${name} bears the bitmap of another point: its image was restored or copied`;
   }
