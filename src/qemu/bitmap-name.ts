@@ -1,19 +1,44 @@
-import { type GroupName, type PointId, parseGroupName, parsePointId } from "../core/ids.ts";
+import {
+  type DiskName,
+  type GroupName,
+  type PointId,
+  parseDiskName,
+  parseGroupName,
+  parsePointId,
+} from "../core/ids.ts";
 
 /**
- * Bitmaps of ours, by name: `afterimage:<group>:<point>:<bytes>` records since that point, `afterimage:<group>:<point>:frozen`
+ * Bitmaps of ours, by name: `afterimage:<group>:<point>:<bytes>:<disk>` records since that point, `afterimage:<group>:<point>:frozen`
  * says what a point has to read. The disk's size at the point is part of the name because QEMU counts a grown disk's new
- * tail as clean: it has to travel with the image, also when scratch and vault are elsewhere.
+ * tail as clean: it has to travel with the image, also when scratch and vault are elsewhere. So is the disk's name: should two
+ * images of a group change places, neither bitmap is taken for the other disk's.
  */
-export type BitmapName =
-  | { readonly group: GroupName; readonly id: PointId; readonly sizeBytes: number }
-  | { readonly group: GroupName; readonly id: PointId; readonly sizeBytes: "frozen" };
+export type BitmapName = RecordingBitmapName | FrozenBitmapName;
+
+/** Of a bitmap that records. */
+export interface RecordingBitmapName {
+  readonly group: GroupName;
+  readonly id: PointId;
+  readonly sizeBytes: number;
+  /** Null when the name says none: then it is no disk's. */
+  readonly disk: DiskName | null;
+}
+
+interface FrozenBitmapName {
+  readonly group: GroupName;
+  readonly id: PointId;
+  readonly sizeBytes: "frozen";
+}
 
 const prefix = "afterimage";
 
-/** The name of the bitmap that records what changes after point `id`, on a disk that had `sizeBytes` then. */
-export function recordingBitmapName(group: GroupName, id: PointId, sizeBytes: number): string {
-  return `${prefix}:${group}:${id}:${sizeBytes}`;
+/** The name of the bitmap that records what changes on `disk` after point `id`; the disk had `sizeBytes` then. */
+export function recordingBitmapName(
+  group: GroupName,
+  id: PointId,
+  disk: { readonly name: DiskName; readonly sizeBytes: number },
+): string {
+  return `${prefix}:${group}:${id}:${disk.sizeBytes}:${disk.name}`;
 }
 
 /** The name of the frozen copy that says what point `id` has to read. */
@@ -26,8 +51,8 @@ export function parseBitmapName(text: string): BitmapName | null {
   const [head, groupText = "", idText = "", size = "", ...rest] = text.split(":");
   const group = parseGroupName(groupText);
   const id = parsePointId(idText);
-  if (head !== prefix || rest.length > 0 || group === null || id === null) return null;
-  if (size === "frozen") return { group, id, sizeBytes: size };
+  if (head !== prefix || rest.length > 1 || group === null || id === null) return null;
+  if (size === "frozen") return rest.length === 0 ? { group, id, sizeBytes: size } : null;
   if (!/^[1-9][0-9]{0,15}$/.test(size) || !Number.isSafeInteger(Number(size))) return null;
-  return { group, id, sizeBytes: Number(size) };
+  return { group, id, sizeBytes: Number(size), disk: parseDiskName(rest[0] ?? "") };
 }
