@@ -66,7 +66,7 @@ export class BareQmp implements AsyncDisposable {
       const message: Record<string, unknown> = JSON.parse(line);
       if (message.QMP !== undefined) continue;
       if (message.event === undefined) this.#answers.shift()?.(message);
-      else this.#saw(String(message.event));
+      else if (typeof message.event === "string") this.#saw(message.event);
     }
   }
 

@@ -34,8 +34,6 @@ function unsynced(directory: string): MakeSeams {
 export const ackBeforeSync = unsynced("incoming/");
 /** Deltas go before the base that took them up is durable; a sync's checkpoint vouches for what is not. */
 export const baseNotSynced = unsynced("base/");
-/** A point is acknowledged before its ledger record is durable. */
-export const ledgerNotSynced = unsynced("ledger");
 
 /** The delta is renamed into place, and the directory left to chance. */
 export const renameNotSynced: MakeSeams = () => ({

@@ -1,4 +1,5 @@
 import { relative } from "node:path";
+import { groupDisksMax } from "../core/limits.ts";
 import type { Config } from "./config-schema.ts";
 
 /** Something in the configuration that is right by itself and wrong beside something else. */
@@ -35,6 +36,7 @@ export function contradictionsOf(config: Config): readonly Contradiction[] {
       ];
     }),
     ...namedTwice(config.groups, ["groups"], "group"),
+    ...tooLarge(config),
     ...inTwoPlaces(config),
   ];
 }
@@ -48,6 +50,15 @@ function namedTwice(
     const isSecond = things.findIndex((other) => other.name === thing.name) < index;
     if (!isSecond) return [];
     return [{ path: [...path, index, "name"], message: `a second ${what} named "${thing.name}"` }];
+  });
+}
+
+function tooLarge(config: Config): readonly Contradiction[] {
+  return config.groups.flatMap(({ machines }, index) => {
+    const disks = machines.reduce((sum, machine) => sum + machine.disks.length, 0);
+    if (disks <= groupDisksMax) return [];
+    const message = `${disks} disks; a group has at most ${groupDisksMax}`;
+    return [{ path: ["groups", index, "machines"], message }];
   });
 }
 

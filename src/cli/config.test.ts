@@ -117,6 +117,17 @@ describe("a mistake is named with its line and key", () => {
       "the machine has no `qmp`, so the disk needs `image`",
     );
   });
+  test("a group with more disks than a point can hold", () => {
+    const disks = Array.from({ length: 64 }, (_, disk) => `{name: d${disk}, node: n${disk}}`);
+    const machines = Array.from(
+      { length: 17 },
+      (_, machine) => `{name: m${machine}, qmp: /run/${machine}, disks: [${disks.join(", ")}]}`,
+    );
+    const text = `vault: /a\nscratch: {directory: /b}\ngroups: [{name: a, machines: [${machines.join(", ")}]}]`;
+    expect(problemsOf(text)).toBe(
+      "a.yaml:3: groups[0].machines: 1088 disks; a group has at most 1024",
+    );
+  });
   test("a relative path", () => {
     expect(replaced("/srv/vault", "vault")).toContain("vault: an absolute path");
   });

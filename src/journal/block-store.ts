@@ -10,8 +10,7 @@ export interface BlockStorePaths {
   readonly hashes: string;
 }
 
-/** An entry of the hash file that was never written: the block is not there. No SHA-256 is known that is all zeroes. */
-export const absentHash = Buffer.alloc(hashLengthBytes);
+/** A block of zeroes. */
 export const zeroBlock = Buffer.alloc(blockSizeBytes);
 /** SHA-256 of a block of zeroes. */
 export const zeroBlockHash = sha256(zeroBlock);
