@@ -2,8 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { Fault } from "../base/fault.ts";
 import { removeOwnThings } from "./own-things.ts";
-import { connectQmp } from "./qmp.ts";
+import { connectQmp, type Qmp } from "./qmp.ts";
 import { type ScriptedReply, scriptedQmp } from "./scripted-qmp.ts";
 
 let directory: string;
@@ -78,6 +79,40 @@ test("a refusal is thrown after everything else was tried", async () => {
     code: "QMP_REFUSED",
     details: { command: "block-export-del" },
   });
+  expect(server.commands).toHaveLength(5);
+});
+
+test("an export that does not end in time keeps no job: the guest's writes are let go of", async () => {
+  await using server = await scriptedQmp(path, (command, qemu) => {
+    const { id, device } = command.arguments;
+    if (command.execute === "block-export-del" && id === "e2") {
+      qemu.emit("BLOCK_EXPORT_DELETED", { id });
+    }
+    if (command.execute === "block-job-cancel") {
+      qemu.emit("JOB_STATUS_CHANGE", { id: device, status: "null" });
+    }
+    return { return: {} };
+  });
+  await using qmp = await connectQmp({ path });
+  const end = { event: "BLOCK_EXPORT_DELETED", data: { id: "e1" }, atMs: 0 };
+  const late = new Fault("TIMEOUT", "no answer in time");
+  const impatient: Qmp = {
+    path,
+    greeting: qmp.greeting,
+    closed: qmp.closed,
+    execute: (command, args, options) => qmp.execute(command, args, options),
+    executeAll: (commands, options) => qmp.executeAll(commands, options),
+    onEvent: (listener) => qmp.onEvent(listener),
+    waitForEvent(predicate, options) {
+      if (!predicate(end)) return qmp.waitForEvent(predicate, options);
+      const waiting = Promise.reject(late);
+      waiting.catch(() => {}); // As the connection's own: it is asked for later.
+      return waiting;
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+  await expect(removeOwnThings(impatient, things)).rejects.toBe(late);
+  expect(server.commands.map(({ execute }) => execute)).toContain("block-job-cancel");
   expect(server.commands).toHaveLength(5);
 });
 

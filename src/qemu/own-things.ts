@@ -1,4 +1,4 @@
-import type { Fault } from "../base/fault.ts";
+import { type Fault, isFault } from "../base/fault.ts";
 import * as commands from "./commands.ts";
 import type { Qmp, QmpAnswer } from "./qmp.ts";
 import type { QmpCommand, QmpEvent } from "./qmp-messages.ts";
@@ -19,8 +19,8 @@ export type RemovalStep = "exports" | "jobs" | "nodes";
 
 /**
  * Removes what is named, in the only order that QEMU accepts: an export keeps its node and its bitmap busy, a job its nodes.
- * Three round trips however many disks. Idempotent. Rejects with the first refusal that is not "there is none", after having
- * tried the rest; or with QMP_CLOSED.
+ * Three round trips however many disks. Idempotent. Rejects with the first refusal that is not "there is none", or TIMEOUT, after
+ * having tried the rest: an export that hangs must not keep a job, which the guest's writes go through. Or with QMP_CLOSED.
  */
 export async function removeOwnThings(
   qmp: Qmp,
@@ -63,11 +63,18 @@ async function removeAndWait(
   const ends = list.map((command) => qmp.waitForEvent((event) => isEnd(event, command), options));
   try {
     const answers = await qmp.executeAll(list);
-    await Promise.all(ends.filter((_, index) => answers[index]?.ok));
-    return answers.flatMap(refusalOf);
+    const awaited = ends.filter((_, index) => answers[index]?.ok);
+    const late = (await Promise.allSettled(awaited)).flatMap(latenessOf);
+    return [...answers.flatMap(refusalOf), ...late];
   } finally {
     unneeded.abort();
   }
+}
+
+function latenessOf(end: PromiseSettledResult<QmpEvent>): readonly Fault[] {
+  if (end.status === "fulfilled") return [];
+  if (isFault(end.reason, "TIMEOUT")) return [end.reason];
+  throw end.reason;
 }
 
 async function removeNow(qmp: Qmp, list: readonly QmpCommand[]): Promise<readonly Fault[]> {
