@@ -196,6 +196,25 @@ describe("no change is lost because a cycle failed", () => {
     expect(await wrongPoints(world)).toEqual([]);
   });
 
+  test("scratch that runs full costs the point, not the guest and no data", async () => {
+    const world = await engineWorld(13);
+    guestActs(world, 10);
+    const { standing } = await liveOnce(world);
+    world.scratchBlocksMax = 4;
+    const overwrite = (at: string) => {
+      if (at !== "read") return;
+      for (let number = 0; number < 8; number += 1) {
+        world.estate.write(dataDisk, number * blockSizeBytes, block(number + 1));
+      }
+    };
+    world.estate.write(dataDisk, 30 * blockSizeBytes, block(5));
+    const failed = cutNext(world, standing, { onPhase: overwrite });
+    await expect(failed).rejects.toMatchObject({ code: "SCRATCH_FULL" });
+    const { report } = await cutNext(world, standing);
+    expect(report.point.sequence).toBe(2);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
   test("a machine that is killed while it is read costs a resync of its disks and no data", async () => {
     const world = await engineWorld(8);
     guestActs(world, 10);

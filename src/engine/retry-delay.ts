@@ -8,9 +8,12 @@ const jitterShare = 0.25;
 /** What looking at source and vault again cures by itself. */
 const curedByAttaching: readonly FaultCode[] = ["BITMAP_LOST", "SEAL_REFUSED"];
 
-/** Whether a fault ends the run or another attempt follows. */
-export function isWorthRetrying(fault: { code: FaultCode; retry: boolean }): boolean {
-  return fault.retry || curedByAttaching.includes(fault.code);
+/** Whether attempt number `attempt` (from 1) follows a fault; one that attaching has just failed to cure needs a person. */
+export function isWorthRetrying(
+  fault: { code: FaultCode; retry: boolean },
+  attempt: number,
+): boolean {
+  return fault.retry || (attempt === 1 && curedByAttaching.includes(fault.code));
 }
 
 /** How long to wait before attempt number `attempt` (from 1): none where attaching cures, else doubling from 0.5 s to 30 s. */

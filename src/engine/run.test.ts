@@ -164,6 +164,21 @@ describe("a running group", () => {
     expect(states(events).at(-1)).toBe("stopped");
   });
 
+  test("asks a vault that refuses the point once more, not forever", async () => {
+    const world = await engineWorld(12);
+    let refusals = 0;
+    const { events, done } = start(world, {
+      onPhase: (phase) => {
+        if (phase !== "seal") return;
+        refusals += 1;
+        throw new Fault("SEAL_REFUSED", "another holds the generation");
+      },
+    });
+    await expect(done).rejects.toMatchObject({ code: "SEAL_REFUSED" });
+    expect(refusals).toBe(2);
+    expect(events.filter(({ type }) => type === "retrying")).toHaveLength(1);
+  });
+
   test("ends after the retries it was given, with the fault", async () => {
     const world = await engineWorld(5);
     world.estate.stopMachine(machineOf(dataDisk));

@@ -157,8 +157,8 @@ class GroupRun {
     const { clock, prng, journal, signal } = this.#options;
     const retriesMax = this.#options.retriesMax ?? Number.POSITIVE_INFINITY;
     const fault: Fault | null = faultOf(error);
-    if (fault === null || !isWorthRetrying(fault)) throw error;
     this.#attempts += 1;
+    if (fault === null || !isWorthRetrying(fault, this.#attempts)) throw error;
     if (this.#attempts > retriesMax) throw error;
     const delayMs = retryDelayMs(fault.code, this.#attempts, prng);
     const head = journal.head();

@@ -31,6 +31,8 @@ export interface EngineWorld {
   readonly instants: Map<string, ReadonlyMap<DiskName, DiskImage>>;
   /** The disks that the next `connect` is configured with. */
   disks: DiskName[];
+  /** Blocks per disk that a guest may overwrite while a point is read, for the next `connect`. */
+  scratchBlocksMax: number;
   /** The vault's journal in this life. */
   journal: Journal;
   points(): readonly Point[];
@@ -67,6 +69,7 @@ export async function engineWorld(seed: number): Promise<EngineWorld> {
     group: { name: groupName, generation: { number: 1, holder: "00000000000000aa" } },
     instants,
     disks: [dataDisk, walDisk],
+    scratchBlocksMax: 1000,
     journal: opened.journal,
     points: () => world.journal.points(),
     connect: () => ({
@@ -74,6 +77,7 @@ export async function engineWorld(seed: number): Promise<EngineWorld> {
         estate,
         group: groupName,
         disks: world.disks,
+        scratchBlocksMax: world.scratchBlocksMax,
         clock,
         onInstant: (id, images) => instants.set(id, images),
       }),
