@@ -18,6 +18,7 @@ import { lineSplitter } from "./line-splitter.ts";
 // In idle everything passes. In armed each `stop` that passes to a machine that ran is remembered until its RESUME. A client
 // that goes away while its machine is stopped has it resumed at once. A machine that was paused before `arm` stays paused.
 // Nothing here waits for the parent, and a `cont` is never given up: a guest that stays stopped is the one thing that must not be.
+// Not promised: to survive what kills this process and its parent in one stroke, as a SIGKILL of their whole control group does.
 
 const ordersLengthBytesMax = 4096;
 

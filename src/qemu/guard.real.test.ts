@@ -203,6 +203,16 @@ test("a guest is resumed at once when the connection that stopped it breaks", as
   await waitForResume(one);
 });
 
+test("a machine that hangs fails the barrier before anything is stopped", async () => {
+  const both = [await startWatched("hangs"), await startWatched("runs")];
+  const { guard, clients } = await startGuarded(both, 200);
+  process.kill(both[0]!.machine.pid, "SIGSTOP");
+  await expect(guard.arm()).rejects.toMatchObject({ code: "BARRIER_FAILED" });
+  process.kill(both[0]!.machine.pid, "SIGCONT");
+  for (const client of clients) await client.execute("query-status");
+  expect(both.flatMap(({ events }) => events)).toEqual([]);
+});
+
 test("a machine without QMP socket is named as itself, not as the guard's", async () => {
   const path = join(directory, "none.qmp");
   const sockets = new Map([["one", path]]);

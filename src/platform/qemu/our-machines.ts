@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Fault } from "../../base/fault.ts";
 import type { GroupName, MachineName } from "../../core/ids.ts";
 import type { OurMachine } from "../../core/platform.ts";
 
@@ -22,9 +23,27 @@ export async function listOurMachines(processes = "/proc"): Promise<readonly Our
 }
 
 /** Kills a machine of ours; a process that meanwhile is another one, or gone, is left alone. */
-export async function stopOurMachine(machine: OurMachine, processes = "/proc"): Promise<void> {
+export async function stopOurMachine(
+  machine: OurMachine,
+  { processes = "/proc", kill = killProcess } = {},
+): Promise<void> {
   if ((await titleOf(join(processes, machine.reference))) !== machine.title) return;
-  process.kill(Number(machine.reference), "SIGKILL");
+  kill(machine.reference);
+}
+
+function killProcess(id: string): void {
+  try {
+    process.kill(Number(id), "SIGKILL");
+  } catch (error) {
+    const reason = error instanceof Error && "code" in error ? String(error.code) : "unknown";
+    if (reason === "ESRCH") return; // It ended just now.
+    throw new Fault(
+      "TOOL_FAILED",
+      `process ${id} cannot be ended: ${reason}`,
+      {},
+      { cause: error },
+    );
+  }
 }
 
 async function titleOf(directory: string): Promise<string | null> {
