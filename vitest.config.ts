@@ -16,6 +16,7 @@ export default defineConfig({
         test: {
           name: "real",
           include: ["src/**/*.real.test.ts", "sim/**/*.real.test.ts", "test/**/*.real.test.ts"],
+          globalSetup: ["test/guest/global-setup.ts"],
           testTimeout: 180_000,
           hookTimeout: 180_000,
           maxWorkers: 2,

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -43,6 +43,8 @@ export async function ensureGuest(options: {
     await build(`${directory}.part`, options);
     await rename(`${directory}.part`, directory);
   }
+  const now = systemClock().nowMs() / 1000;
+  await utimes(directory, now, now); // As new as what apt knows now.
   return imagesIn(directory);
 }
 
