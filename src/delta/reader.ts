@@ -3,7 +3,7 @@ import { Fault, isFault } from "../base/fault.ts";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
 import type { HashHex } from "../core/ids.ts";
 import type { PointHeader } from "../core/point.ts";
-import { hexOf } from "../format/bytes.ts";
+import { hexOf, sameBytes } from "../format/bytes.ts";
 import { checkPieceList, checkPieces } from "../format/chunk.ts";
 import { type Codec, decodeZstdPayload } from "../format/codec.ts";
 import { deltaCorrupt } from "../format/delta-corrupt.ts";
@@ -11,6 +11,7 @@ import { decodeHeader, diskReachBytesOf } from "../format/delta-header.ts";
 import { type DeltaIndex, pieceStartOf } from "../format/delta-index.ts";
 import { checkIndex } from "../format/delta-index-check.ts";
 import { hashLengthBytes, prologueLengthBytes } from "../format/delta-limits.ts";
+import { type PieceHasher, pieceHasher } from "./piece-hasher.ts";
 import { checkAgreement, readBack, readFront } from "./read-parts.ts";
 
 /** Which delta is opened. */
@@ -88,6 +89,7 @@ export class DeltaReader implements AsyncDisposable {
   readonly codec: Codec;
   readonly #file: StoredFile;
   readonly #usesThreads: boolean;
+  readonly #hasher: PieceHasher;
 
   /** Use `openDelta`. Takes the file over. */
   constructor(file: StoredFile, facts: DeltaFacts) {
@@ -99,6 +101,7 @@ export class DeltaReader implements AsyncDisposable {
     this.codec = facts.codec;
     this.#file = file;
     this.#usesThreads = facts.usesThreads;
+    this.#hasher = pieceHasher(facts);
   }
 
   /** Fills `into`, exactly as long as the extent, with its verified content (zeroes for a zero extent). DELTA_CORRUPT. */
@@ -137,7 +140,11 @@ export class DeltaReader implements AsyncDisposable {
         knownList ?? this.readPieceList(entry),
         readExactly(this.#file, into, dataAt),
       ]);
+      const hashes = await this.#hasher.list(offsetBytes + start, into);
+      const listed = list.subarray(firstPiece * hashLengthBytes).subarray(0, hashes.length);
+      if (sameBytes(hashes, listed)) return;
       checkPieces({ offsetBytes, lengthBytes, firstPiece, pieceCount }, into, list);
+      throw deltaCorrupt("chunk", "the data changed while it was being checked");
     });
   }
 

@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { readSmallFile } from "../base/atomic-file.ts";
 import type { Clock } from "../base/clock.ts";
-import { isFault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
 import {
   decodeLedger,
@@ -61,21 +61,33 @@ export async function setTailAside(files: FileSystem, path: string, ledger: Read
 export class LedgerFile implements AsyncDisposable {
   readonly #file: StoredFile;
   readonly #clock: Clock;
+  readonly #lengthBytesMax: number;
   #head: LedgerHead | null;
   #lengthBytes: number;
   #isUncertain = false;
   #lastTurn: Promise<unknown> = Promise.resolve();
 
-  private constructor(file: StoredFile, clock: Clock, ledger: ReadLedger) {
+  private constructor(
+    file: StoredFile,
+    options: { clock: Clock; ledger: ReadLedger; lengthBytesMax: number },
+  ) {
+    const { clock, ledger, lengthBytesMax } = options;
     this.#file = file;
     this.#clock = clock;
+    this.#lengthBytesMax = lengthBytesMax;
     this.#head = ledger.records.at(-1) ?? null;
     this.#lengthBytes = ledger.lengthBytes;
   }
 
-  /** Opens a ledger whose torn end, if any, was set aside. */
-  static async open(files: FileSystem, path: string, clock: Clock, ledger: ReadLedger) {
-    return new LedgerFile(await files.open(path, "write"), clock, ledger);
+  /** Opens a ledger whose torn end, if any, was set aside; it is never made longer than what can be read again. */
+  static async open(
+    files: FileSystem,
+    path: string,
+    clock: Clock,
+    ledger: ReadLedger,
+    lengthBytesMax = ledgerLengthBytesMax,
+  ) {
+    return new LedgerFile(await files.open(path, "write"), { clock, ledger, lengthBytesMax });
   }
 
   /** Makes a ledger whose first record says which group it is of. */
@@ -91,7 +103,10 @@ export class LedgerFile implements AsyncDisposable {
     return this.#head;
   }
 
-  /** Appends records as one write; durable when it resolves, none of them there when it rejects. Returns their time. */
+  /**
+   * Appends records as one write; durable when it resolves, none of them there when it rejects. Returns their time. LEDGER_FULL,
+   * STORAGE_*.
+   */
   append(...entries: readonly LedgerEntry[]): Promise<number> {
     const turn = this.#lastTurn.then(() => this.#appendNow(entries));
     this.#lastTurn = turn.catch(() => {}); // A failure is its caller's; the next call starts afresh.
@@ -122,6 +137,7 @@ export class LedgerFile implements AsyncDisposable {
       head = record.head;
     }
     const bytes = Buffer.concat(records);
+    this.#requireRoom(bytes.length);
     this.#isUncertain = true;
     try {
       await this.#file.write(bytes, this.#lengthBytes);
@@ -137,6 +153,15 @@ export class LedgerFile implements AsyncDisposable {
     this.#head = head;
     this.#lengthBytes += bytes.length;
     return atMs;
+  }
+
+  /** A ledger that nobody can read again would take every point with it: better no further one. */
+  #requireRoom(recordLengthBytes: number): void {
+    const lengthBytes = this.#lengthBytes + recordLengthBytes;
+    if (lengthBytes <= this.#lengthBytesMax) return;
+    const { path } = this.#file;
+    const message = `${path}: the ledger would have ${lengthBytes} bytes, it can have ${this.#lengthBytesMax}`;
+    throw new Fault("LEDGER_FULL", message, { path, lengthBytes });
   }
 
   /** Whether a failed append could not be cut off yet. */

@@ -1,7 +1,7 @@
 import { MIB } from "../base/units.ts";
 
 /** Verified bytes that one view keeps. */
-const cachedBytesMax = 32 * MIB;
+const cachedBytesMax = 64 * MIB;
 
 /** Verified pieces and blocks, the last used ones; a read of one that is just being read waits for that. */
 export class UnitCache {
