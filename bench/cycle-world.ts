@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { access, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../src/base/clock.ts";
@@ -91,16 +91,10 @@ async function startDaemon(directory: string, nodes: readonly string[]): Promise
     stdio: ["ignore", "ignore", "ignore"],
   });
   const ended = once(child, "exit");
-  const clock = systemClock();
   for (const name of ["ours", "bare"]) {
-    const isThere = () =>
-      access(join(directory, `${name}.qmp`)).then(
-        () => true,
-        () => false,
-      );
-    while (!(await isThere())) {
+    while (!(await isAnswering(join(directory, `${name}.qmp`)))) {
       if (child.exitCode !== null) throw new Error("qemu-storage-daemon ended at once");
-      await clock.sleep(5);
+      await systemClock().sleep(5);
     }
   }
   return {
@@ -109,6 +103,17 @@ async function startDaemon(directory: string, nodes: readonly string[]): Promise
       await ended;
     },
   };
+}
+
+/** A socket's file is there a moment before anybody listens on it. */
+async function isAnswering(path: string): Promise<boolean> {
+  return await BareQmp.connect(path).then(
+    async (qmp) => {
+      await qmp[Symbol.asyncDispose]();
+      return true;
+    },
+    () => false,
+  );
 }
 
 async function openEngine(
