@@ -45,6 +45,8 @@ export const renameNotSynced: MakeSeams = () => ({
   }),
 });
 
+const callsBetween = 8;
+
 /** The ledger tells of a delta that comes into its place only afterwards. */
 export const recordBeforeRename: MakeSeams = () => ({
   files: (files) => {
@@ -52,6 +54,8 @@ export const recordBeforeRename: MakeSeams = () => ({
     const settle = async () => {
       for (const [to, from] of owed) {
         owed.delete(to);
+        // Whoever orders the two wrongly has something else to do between them, too.
+        for (let call = 0; call < callsBetween; call += 1) await files.stat(from);
         await files.rename(from, to);
         await files.syncDirectory(dirname(to));
       }
