@@ -144,6 +144,18 @@ test("a QMP connection that closes in the middle is QMP_CLOSED, and the next cal
   expect(server.connections).toBe(1);
 });
 
+test("a connection kept from before that has ended is made anew without a word", async () => {
+  let closes = 0;
+  const answer = qemu([], () => undefined);
+  await using _server = await scriptedQmp(path, (command) => {
+    if (command.execute === "query-jobs" && closes-- > 0) return "hang-up";
+    return answer(command);
+  });
+  await source.repair({ keep: [], signal });
+  closes = 1;
+  expect((await source.repair({ keep: [], signal })).disks).toHaveLength(1);
+});
+
 test("an answer that no QEMU gives is QMP_PROTOCOL", async () => {
   await using _server = await scriptedQmp(path, () => ({ return: { what: "?" } }));
   await expect(source.repair({ keep: [], signal })).rejects.toMatchObject({

@@ -47,8 +47,14 @@ export function qemuSource(options: QemuSourceOptions): Source {
       hasMultiMachineInstant: true,
       canReadOffline: true,
     },
-    repair: (request) => faulted(request.signal, () => repair(context, request)),
-    track: (disks, id, { signal }) => faulted(signal, () => track(context, disks, id, signal)),
+    repair: (request) => {
+      const work = () => repair(context, request);
+      return faulted(request.signal, () => onceMore(sessions, work));
+    },
+    track: (disks, id, { signal }) => {
+      const work = () => track(context, disks, id, signal);
+      return faulted(signal, () => onceMore(sessions, work));
+    },
     openLive: (disk, { signal }) => faulted(signal, () => openLive(context, disk, signal)),
     freeze: (request) => faulted(request.signal, () => freezeGroup(context, request)),
     async [Symbol.asyncDispose]() {
@@ -57,6 +63,20 @@ export function qemuSource(options: QemuSourceOptions): Source {
       await scratch[Symbol.asyncDispose]();
     },
   };
+}
+
+/**
+ * Does idempotent work again when a connection that was kept from before turns out to have ended: its machine may have stopped
+ * or started since, and we had not heard of it.
+ */
+async function onceMore<Value>(sessions: Sessions, work: () => Promise<Value>): Promise<Value> {
+  const hadKept = (await sessions.live()).length > 0;
+  try {
+    return await work();
+  } catch (error) {
+    if (!hadKept || !isFault(error, "QMP_CLOSED")) throw error;
+    return await work();
+  }
 }
 
 /** The signal's own reason may be anything; a caller gets a Fault. */
