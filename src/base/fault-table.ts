@@ -230,6 +230,13 @@ export const faultTable = {
     cause: "This QEMU lacks something that replication needs (floor: QEMU 5.2).",
     nextStep: "Upgrade QEMU; `afterimage doctor` lists what is missing.",
   },
+  IOTHREAD_UNSAFE: {
+    retry: false,
+    exitCode: 2,
+    cause: "The disk is served by an iothread, where QEMU may abort when an NBD client leaves.",
+    nextStep:
+      "Remove `iothread=` from the disk's device and restart the machine; nothing was done to it.",
+  },
   DISK_UNSUPPORTED: {
     retry: false,
     exitCode: 2,

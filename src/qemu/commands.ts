@@ -25,6 +25,8 @@ export const queryJobs = (): QmpCommand => command("query-jobs");
 export const queryStatus = (): QmpCommand => command("query-status");
 export const queryMemory = (): QmpCommand => command("query-memory-size-summary");
 export const queryCpus = (): QmpCommand => command("query-cpus-fast");
+/** Threads of QEMU that may serve disks. Not in the storage daemon. */
+export const queryIothreads = (): QmpCommand => command("query-iothreads");
 /** A property of an object in QEMU's object model. */
 export const getProperty = (path: string, property: string): QmpCommand =>
   command("qom-get", { path, property });

@@ -12,6 +12,7 @@ const everything = {
   queryStatus: commands.queryStatus(),
   queryMemory: commands.queryMemory(),
   queryCpus: commands.queryCpus(),
+  queryIothreads: commands.queryIothreads(),
   getProperty: commands.getProperty("/machine", "type"),
   addFleece: commands.addFleece(scratch),
   addImage: commands.addImage({ node: "data", path: "/x", format: "raw" }),

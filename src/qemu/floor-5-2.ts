@@ -69,6 +69,7 @@ const argumentsOf: Readonly<Record<string, z.ZodType>> = {
   "query-status": nothing,
   "query-memory-size-summary": nothing,
   "query-cpus-fast": nothing,
+  "query-iothreads": nothing,
   "qom-get": z.strictObject({ path: z.string(), property: z.string() }),
   "blockdev-add": z.discriminatedUnion("driver", [
     z.strictObject({

@@ -243,3 +243,17 @@ test("our NBD server is gone when the source is, and another tool's is refused b
     `afterimage:erp:${testPoint(1)}:${64 * MIB}:db/data`,
   ]);
 });
+
+test.each(["virtio-blk", "virtio-scsi"] as const)(
+  "a %s disk that an iothread serves is refused before anything is done: QEMU would die with its guest when we leave",
+  async (iothread) => {
+    const threaded = [{ ...disks[0]!, iothread }];
+    await using machine = await startTestMachine(host, "db", threaded, { isPaused: true });
+    await using source = host.source({ db: disks });
+    const refused = { code: "IOTHREAD_UNSAFE", details: { disk: data } };
+    await expect(source.repair({ keep: [], signal })).rejects.toMatchObject(refused);
+    await expect(source.track([data], testPoint(1), { signal })).rejects.toMatchObject(refused);
+    expect(await machine.bitmaps("data")).toEqual([]);
+    expect(await machine.ours()).toEqual([]);
+  },
+);

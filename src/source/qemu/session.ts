@@ -15,6 +15,7 @@ import { ownPrefix } from "../../qemu/own-names.ts";
 import type { Qmp } from "../../qemu/qmp.ts";
 import type { QmpCommand } from "../../qemu/qmp-messages.ts";
 import { type PlacedDisk, placeDisks } from "./disk-place.ts";
+import { refuseIothreads } from "./iothread.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 
 /** What a QEMU holds: asked once, and again after anything changed it. */
@@ -67,7 +68,9 @@ export class Session {
   async inspect(signal: AbortSignal): Promise<Graph> {
     const nodes = parseNodes(await this.run(commands.queryNodes(), signal));
     const drives = this.isLive ? await this.#drives(signal) : [];
-    this.#graph = { nodes, disks: placeDisks(this.#group, this.machine, { nodes, drives }) };
+    const disks = placeDisks(this.#group, this.machine, { nodes, drives });
+    if (this.isLive) await refuseIothreads(disks, (command) => this.run(command, signal));
+    this.#graph = { nodes, disks };
     return this.#graph;
   }
 

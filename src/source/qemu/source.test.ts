@@ -80,9 +80,9 @@ test("repair asks, removes what is stale, asks again, and sends nothing else", a
   });
   expect(server.commands.map(({ execute }) => execute)).toEqual([
     ...["query-block-exports", "query-jobs", "query-named-block-nodes"],
-    ...["query-named-block-nodes", "query-block"],
+    ...["query-named-block-nodes", "query-block", "query-iothreads"],
     "block-dirty-bitmap-remove",
-    ...["query-named-block-nodes", "query-block"],
+    ...["query-named-block-nodes", "query-block", "query-iothreads"],
   ]);
 });
 

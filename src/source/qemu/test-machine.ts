@@ -23,6 +23,24 @@ export interface TestMachine extends AsyncDisposable {
 
 export interface MachineDisk extends GuestDisk {
   readonly sectorBytes?: 512 | 4096;
+  /** Served by an iothread; as a disk of a SCSI controller or by itself. */
+  readonly iothread?: "virtio-blk" | "virtio-scsi";
+}
+
+function deviceArguments(
+  disk: string,
+  sectorBytes: number,
+  iothread: MachineDisk["iothread"],
+): readonly string[] {
+  const sectors = `logical_block_size=${sectorBytes},physical_block_size=${sectorBytes}`;
+  const drive = `drive=${disk},id=d-${disk},serial=${disk}-1,${sectors}`;
+  const thread = ["-object", `iothread,id=t-${disk}`];
+  if (iothread === "virtio-scsi") {
+    const controller = `virtio-scsi-pci,id=c-${disk},iothread=t-${disk}`;
+    return [...thread, "-device", controller, "-device", `scsi-hd,bus=c-${disk}.0,${drive}`];
+  }
+  if (iothread === undefined) return ["-device", `virtio-blk-pci,${drive}`];
+  return [...thread, "-device", `virtio-blk-pci,${drive},iothread=t-${disk}`];
 }
 
 /** Starts a QEMU with the host's images, node and device `d-<name>` for each disk. Runs, unless `isPaused`. */
@@ -35,7 +53,7 @@ export async function startTestMachine(
   const qmpPath = join(host.directory, `${name}.qmp`);
   const controlPath = join(host.directory, `${name}.control`);
   await rm(controlPath, { force: true });
-  const blocks = disks.flatMap(({ name: disk, format = "qcow2", sectorBytes = 512 }) => [
+  const blocks = disks.flatMap(({ name: disk, format = "qcow2", sectorBytes = 512, iothread }) => [
     "-blockdev",
     JSON.stringify({
       driver: format,
@@ -43,8 +61,7 @@ export async function startTestMachine(
       discard: "unmap",
       file: { driver: "file", filename: host.imagePath(name, disk), discard: "unmap" },
     }),
-    "-device",
-    `virtio-blk-pci,drive=${disk},id=d-${disk},serial=${disk}-1,logical_block_size=${sectorBytes},physical_block_size=${sectorBytes}`,
+    ...deviceArguments(disk, sectorBytes, iothread),
   ]);
   const args = [
     ...["-machine", "q35,accel=tcg", "-m", "64", "-nodefaults", "-no-user-config"],
