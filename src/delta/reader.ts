@@ -140,6 +140,11 @@ export class DeltaReader implements AsyncDisposable {
         knownList ?? this.readPieceList(entry),
         readExactly(this.#file, into, dataAt),
       ]);
+      if (pieceCount === 1) {
+        // Handing a single piece to another thread costs what hashing it here does.
+        checkPieces({ offsetBytes, lengthBytes, firstPiece, pieceCount }, into, list);
+        return;
+      }
       const hashes = await this.#hasher.list(offsetBytes + start, into);
       const listed = list.subarray(firstPiece * hashLengthBytes).subarray(0, hashes.length);
       if (sameBytes(hashes, listed)) return;

@@ -1,9 +1,9 @@
 import { MIB } from "../base/units.ts";
 
 /** Verified bytes that one view keeps. */
-const cachedBytesMax = 64 * MIB;
+const cachedBytesMax = 32 * MIB;
 
-/** Verified pieces and blocks, the last used ones; a read of one that is just being read waits for that. */
+/** Verified bytes of any length, the last used ones; a read of one that is just being read waits for that. */
 export class UnitCache {
   readonly #units = new Map<string, Promise<Uint8Array>>();
   readonly #lengths = new Map<string, number>();

@@ -6,6 +6,7 @@ import type { DeltaReader } from "../delta/reader.ts";
 import { sha256 } from "../format/bytes.ts";
 import { pieceCountOf } from "../format/delta-index.ts";
 import { type BaseDisk, hashOfEntry, isAbsent } from "./base-disk.ts";
+import type { BlockCache } from "./block-cache.ts";
 import { isZeroes, zeroBlock, zeroBlockHash } from "./block-store.ts";
 import type { DeltaFile, DeltaFiles } from "./delta-files.ts";
 import { fromBase, fromZeroes, type RunIndex, type Segment } from "./run-index.ts";
@@ -29,7 +30,10 @@ export interface ViewDiskOptions {
   /** Null when the base has no such disk. */
   readonly base: BaseDisk | null;
   readonly deltas: DeltaFiles;
+  /** Piece lists, and chunks that were decompressed. */
   readonly cache: UnitCache;
+  /** Pieces and blocks that were wanted in part. */
+  readonly blocks: BlockCache;
   readonly placeOf: (entry: number) => EntryPlace;
 }
 
@@ -40,6 +44,7 @@ export class ViewDisk {
   readonly #base: BaseDisk | null;
   readonly #deltas: DeltaFiles;
   readonly #cache: UnitCache;
+  readonly #blocks: BlockCache;
   readonly #placeOf: (entry: number) => EntryPlace;
   readonly #windows = new Map<number, Segment[]>();
 
@@ -49,6 +54,7 @@ export class ViewDisk {
     this.#base = options.base;
     this.#deltas = options.deltas;
     this.#cache = options.cache;
+    this.#blocks = options.blocks;
     this.#placeOf = options.placeOf;
   }
 
@@ -156,12 +162,11 @@ export class ViewDisk {
     const bounds = { startBytes: 0, endBytes: Number.MAX_SAFE_INTEGER };
     await this.#readUnits(bounds, offsetBytes, into, {
       whole: (at, part) => base.read(at, part),
-      cached: (at) =>
-        this.#cache.get(`${base.identity} ${at}`, async () => {
-          const block = Buffer.allocUnsafeSlow(blockSizeBytes);
-          await base.read(at, block);
-          return block;
-        }),
+      part: (at, part, skipBytes) => {
+        const load = (block: Uint8Array) => base.read(at, block);
+        const unit = { lengthBytes: blockSizeBytes, load };
+        return this.#blocks.copy(`${base.identity} ${at}`, unit, part, skipBytes);
+      },
     });
   }
 
@@ -183,17 +188,18 @@ export class ViewDisk {
       await this.#readUnits(bounds, offsetBytes, into, {
         whole: (at, part) =>
           reader.readPieces(entry, pieceAt(at), pieceCountOf(at, part.length), part),
-        cached: (at) => {
+        part: (at, part, skipBytes) => {
           const unit = unitAt(reader, entry, at);
-          return this.#cache.get(`${file.path} ${entry} ${unit.piece}`, async () => {
+          const load = async (piece: Uint8Array) => {
             // Whoever reads parts of pieces reads here and there: the list is kept for the next one.
             const list = await this.#cache.get(`${file.path} ${entry} list`, () =>
               reader.readPieceList(entry),
             );
-            const piece = Buffer.allocUnsafeSlow(unit.endBytes - unit.startBytes);
             await reader.readPieces(entry, unit.piece, 1, piece, list);
-            return piece;
-          });
+          };
+          const lengthBytes = unit.endBytes - unit.startBytes;
+          const key = `${file.path} ${entry} ${unit.piece}`;
+          return this.#blocks.copy(key, { lengthBytes, load }, part, skipBytes);
         },
       });
     });
@@ -209,7 +215,7 @@ export class ViewDisk {
     into: Uint8Array,
     how: {
       whole: (offsetBytes: number, into: Uint8Array) => Promise<void>;
-      cached: (unitAtBytes: number) => Promise<Uint8Array>;
+      part: (unitAtBytes: number, part: Uint8Array, skipBytes: number) => Promise<void>;
     },
   ): Promise<void> {
     const endBytes = offsetBytes + into.length;
@@ -228,10 +234,7 @@ export class ViewDisk {
         readWhole(at);
         wholeFrom = end;
         const part = into.subarray(at - offsetBytes, end - offsetBytes);
-        const skip = at - unitStart;
-        reads.push(
-          how.cached(unitStart).then((unit) => part.set(unit.subarray(skip, skip + part.length))),
-        );
+        reads.push(how.part(unitStart, part, at - unitStart));
       }
       at = end;
     }

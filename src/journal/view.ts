@@ -8,6 +8,7 @@ import type { View } from "../core/journal.ts";
 import type { Point, PointDisk } from "../core/point.ts";
 import type { DeltaIndex } from "../format/delta-index.ts";
 import { BaseDisk } from "./base-disk.ts";
+import { BlockCache } from "./block-cache.ts";
 import { type DeltaFile, DeltaFiles, openSealed } from "./delta-files.ts";
 import type { GroupState, LedgerDelta } from "./group-state.ts";
 import { indicesInOrder, logicalIndexOf } from "./index-cache.ts";
@@ -92,7 +93,7 @@ export async function openView(options: OpenViewOptions): Promise<DirectoryView>
   const chain = locate(options.layout, needed);
   const { indices, starts } = await buildIndices(options, chain);
   const deltas = opened.use(new DeltaFiles(options.files));
-  const cache = new UnitCache();
+  const [cache, blocks] = [new UnitCache(), new BlockCache()];
   const placeOf = (entry: number): EntryPlace => {
     const ordinal = firstAfter(starts, entry) - 1;
     return { file: chain[ordinal]!, entry: entry - starts[ordinal]! };
@@ -102,7 +103,10 @@ export async function openView(options: OpenViewOptions): Promise<DirectoryView>
     const base = options.isOverBase ? await openBase(options, disk.identity) : null;
     if (base !== null) opened.use(base);
     const index = indices.get(disk.identity)!;
-    byIdentity.set(disk.identity, new ViewDisk({ disk, index, base, deltas, cache, placeOf }));
+    byIdentity.set(
+      disk.identity,
+      new ViewDisk({ disk, index, base, deltas, cache, blocks, placeOf }),
+    );
   }
   return new DirectoryView(options, { deltas, byIdentity, resources: opened.move() });
 }
