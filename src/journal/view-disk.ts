@@ -184,18 +184,19 @@ export class ViewDisk {
         into.set(data.subarray(offsetBytes - startBytes, offsetBytes - startBytes + into.length));
         return;
       }
+      // Few reads want a whole chunk: its list is kept for the next one.
+      const listOf = () =>
+        this.#cache.get(`${file.path} ${entry} list`, () => reader.readPieceList(entry));
       const pieceAt = (at: number) => pieceCountOf(startBytes, at - startBytes + 1) - 1;
       await this.#readUnits(bounds, offsetBytes, into, {
-        whole: (at, part) =>
-          reader.readPieces(entry, pieceAt(at), pieceCountOf(at, part.length), part),
+        whole: async (at, part) => {
+          const count = pieceCountOf(at, part.length);
+          await reader.readPieces(entry, pieceAt(at), count, part, await listOf());
+        },
         part: (at, part, skipBytes) => {
           const unit = unitAt(reader, entry, at);
           const load = async (piece: Uint8Array) => {
-            // Whoever reads parts of pieces reads here and there: the list is kept for the next one.
-            const list = await this.#cache.get(`${file.path} ${entry} list`, () =>
-              reader.readPieceList(entry),
-            );
-            await reader.readPieces(entry, unit.piece, 1, piece, list);
+            await reader.readPieces(entry, unit.piece, 1, piece, await listOf());
           };
           const lengthBytes = unit.endBytes - unit.startBytes;
           const key = `${file.path} ${entry} ${unit.piece}`;
