@@ -46,15 +46,17 @@ describe("after a seal", () => {
     await one.maintain({ signal });
     expect(sequences(one)).toEqual([1, 2, 3, 4]);
   });
-  test("a point that somebody reads is waited for", async () => {
+  test("a point that somebody reads is waited for, and status says so", async () => {
     const one = await writer({ pointsMax: 1, ageMaxMs: null });
     {
       await using _view = await one.journal.open(one.journal.points()[0]!.id);
       await one.maintain({ signal });
       expect(sequences(one)).toEqual([1, 2, 3, 4]);
+      expect(one.state.trouble).toMatch(/^POINT_PINNED: /);
     }
     await one.maintain({ signal });
     expect(sequences(one)).toEqual([4]);
+    expect(one.state.trouble).toBeNull();
   });
 });
 

@@ -20,6 +20,8 @@ export class GroupWriter implements AsyncDisposable {
   readonly #retention: RetentionPolicy;
   #state = "starting";
   #trouble: string | null = null;
+  /** Why retention is behind: a view that stays open lets the vault grow. */
+  #heldBack: string | null = null;
   #isScrubbing = false;
   /** Ends when all changes asked for so far have ended. */
   #changes: Promise<unknown> = Promise.resolve();
@@ -46,7 +48,7 @@ export class GroupWriter implements AsyncDisposable {
   }
 
   get state(): GroupState {
-    return { name: this.name, state: this.#state, trouble: this.#trouble };
+    return { name: this.name, state: this.#state, trouble: this.#trouble ?? this.#heldBack };
   }
 
   /** The generation of the newest point; the first of a group is drawn here. */
@@ -81,11 +83,13 @@ export class GroupWriter implements AsyncDisposable {
   async maintain({ signal }: { signal: AbortSignal }): Promise<void> {
     const points = this.journal.points();
     const oldest = oldestRetained(points, this.#retention, this.#clock.nowMs());
+    this.#heldBack = null;
     if (oldest === null || oldest === points[0]) return;
     try {
       await this.change({ verb: "move-base", group: this.name, point: oldest.id }, { signal });
     } catch (error) {
       if (!isFault(error, "POINT_PINNED")) throw error;
+      this.#heldBack = describeFault(error);
     }
   }
 
