@@ -1,7 +1,7 @@
 import { systemClock } from "../src/base/clock.ts";
 import type { FileSystem, StoredFile } from "../src/base/file-system.ts";
 import { nodeFileSystem } from "../src/base/node-file-system.ts";
-import { seededPrng } from "../src/base/prng.ts";
+import { seededPrng, systemPrng } from "../src/base/prng.ts";
 import { GIB } from "../src/base/units.ts";
 import {
   type DiskIdentity,
@@ -21,7 +21,7 @@ export const benchGroup = "bench" as GroupName;
 
 /** Options of a vault that is opened for reading by this process's own rules. */
 export function vaultOptions(directory: string, files = nodeFileSystem()) {
-  const [clock, prng] = [systemClock(), seededPrng(7)];
+  const [clock, prng] = [systemClock(), systemPrng()];
   return { files, directory, locks: sqliteLocks(), clock, prng };
 }
 
