@@ -148,6 +148,12 @@ export const configSchema = z.strictObject({
         ),
     })
     .describe("Scratch on the protected host."),
+  compression: z
+    .enum(["off", "zstd"])
+    .default("off")
+    .describe(
+      "`zstd`: deltas are stored compressed where that saves room. Costs processor time in each cycle; may be changed at any time.",
+    ),
   retention: retention.default({ pointsMax: null, ageSeconds: null }),
   groups: z.array(group).min(1).max(groupsMax).describe("What is replicated."),
 });

@@ -46,6 +46,7 @@ test("a good file is read, with units applied and defaults filled in", () => {
   const config = parseConfig(good, "a.yaml");
   expect(config.intervalSeconds).toBe(2);
   expect(config.scratch.capBytes).toBe(2 * 2 ** 30);
+  expect(config.compression).toBe("off");
   expect(config.retention).toEqual({ pointsMax: 100, ageSeconds: 604_800 });
   expect(config.groups[1]?.intervalSeconds).toBe(0.5);
   expect(config.groups[0]?.machines[0]?.disks[0]?.tracking).toBe("persistent");

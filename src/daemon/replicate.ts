@@ -27,7 +27,10 @@ export const replicate: Replicate = async (context, request) => {
   const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
   await using opened = new AsyncDisposableStack();
   const vault = opened.use(
-    await openVault({ files, locks, clock, prng, directory: config.vault, mode: "write" }),
+    await openVault({
+      ...{ files, locks, clock, prng, directory: config.vault, mode: "write" },
+      codec: config.compression === "zstd" ? "zstd" : "raw",
+    }),
   );
   await files.makeDirectory(config.scratch.directory);
   const writers: GroupWriter[] = [];

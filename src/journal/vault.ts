@@ -70,7 +70,7 @@ export interface OpenVaultOptions {
   readonly locks: VaultLocks;
   readonly clock: Clock;
   readonly prng: Prng;
-  /** How new deltas are stored; `zstd` when not given. */
+  /** How new deltas are stored; `raw` when not given. */
   readonly codec?: Codec;
 }
 
@@ -114,7 +114,7 @@ export async function openVault(options: OpenVaultOptions): Promise<Vault> {
     journal: async (name) => {
       requireLock(lock);
       await mustExist(name);
-      const { clock, codec = "zstd" } = options;
+      const { clock, codec = "raw" } = options;
       return openDirectoryJournal({ ...groupOptions(name), clock, codec });
     },
     reader: async (name) => {
