@@ -174,13 +174,6 @@ export const faultTable = {
     nextStep:
       "Keep the file as evidence; run `afterimage verify` to see which points are still good.",
   },
-  LEDGER_FULL: {
-    retry: false,
-    exitCode: 2,
-    cause: "A group's ledger has the greatest length that can be read again.",
-    nextStep:
-      "Its points stay as they are; replicate under another group's name from here on, or less often.",
-  },
   BASE_CORRUPT: {
     retry: false,
     exitCode: 1,

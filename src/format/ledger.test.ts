@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { seededPrng } from "../base/prng.ts";
-import { decodeLedger, encodeRecord, type LedgerHead, type LedgerRecord } from "./ledger.ts";
+import {
+  decodeLedger,
+  encodeRecord,
+  LedgerDecoder,
+  type LedgerHead,
+  type LedgerRecord,
+} from "./ledger.ts";
 import type { LedgerEntry } from "./ledger-entry.ts";
 
 const hash = (digit: string): string => digit.repeat(64);
@@ -68,6 +74,30 @@ function flipped(bytes: Uint8Array, at: number, mask = 1): Buffer {
   return copy;
 }
 
+/** Reads as a file is read: from where the decoder wants the next window, a larger one when it could do nothing with it. */
+function inWindows(bytes: Uint8Array, stepBytes: number) {
+  const decoder = new LedgerDecoder();
+  const records: LedgerRecord[] = [];
+  let lengthBytes = stepBytes;
+  for (;;) {
+    const start = decoder.nextBytes;
+    const window = bytes.subarray(start, start + lengthBytes);
+    const isLast = window.length < lengthBytes;
+    records.push(...decoder.decode(Buffer.from(window), isLast));
+    if (isLast) return { records, tail: decoder.tail };
+    lengthBytes = decoder.nextBytes === start ? lengthBytes + stepBytes : stepBytes;
+  }
+}
+
+function verdict(decode: () => unknown): unknown {
+  try {
+    return decode();
+  } catch (error) {
+    const { code, message } = error as { code?: unknown; message: string };
+    return { code, message };
+  }
+}
+
 describe("ledger", () => {
   test("every kind of record reads back, numbered and chained", () => {
     const { records, tail } = decodeLedger(whole);
@@ -131,6 +161,23 @@ describe("ledger", () => {
       expect.objectContaining({ code: "LEDGER_CORRUPT" }),
     );
   });
+
+  test.each([1, 7, 1_000])(
+    "windows that grow by %i bytes give what the whole gives",
+    (stepBytes) => {
+      const middle = whole.length - parts.at(-1)!.length - 40;
+      const files = [
+        whole,
+        whole.subarray(0, -5),
+        Buffer.concat([whole, Buffer.alloc(99, "AFTL")]),
+      ];
+      for (const file of [...files, flipped(whole, middle), flipped(whole, whole.length - 9)]) {
+        expect(verdict(() => inWindows(file, stepBytes))).toEqual(
+          verdict(() => decodeLedger(file)),
+        );
+      }
+    },
+  );
 
   test("a record left out, doubled, swapped or from another ledger breaks the chain", () => {
     const foreign = written([

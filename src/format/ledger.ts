@@ -34,8 +34,8 @@ const bodyLengthBytesMax = 16 * MIB;
 /** Bytes that are checksummed in search of a record behind a damaged one. */
 const tailCheckedBytesMax = 64 * bodyLengthBytesMax;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-/** A ledger is read whole. */
-export const ledgerLengthBytesMax = 1024 * MIB;
+/** A window that no record is too long for. */
+export const ledgerWindowBytesMax = 32 * MIB;
 
 /** The newest record, which the next one builds on and others remember. */
 export interface LedgerHead {
@@ -44,6 +44,17 @@ export interface LedgerHead {
   /** SHA-256 of the record without signature and CRC, as hex. */
   readonly hash: string;
 }
+
+/** Where reading or writing goes on: behind the record that is the head. */
+export interface LedgerEnd {
+  /** Null before the first record. */
+  readonly head: LedgerHead | null;
+  /** Bytes of the file up to there. */
+  readonly lengthBytes: number;
+}
+
+/** Where reading begins. */
+export const ledgerStart: LedgerEnd = { head: null, lengthBytes: 0 };
 
 /** A record as read. */
 export interface LedgerRecord extends LedgerHead {
@@ -77,7 +88,7 @@ export function encodeRecord(
   if (typeof parsed === "string") assert.fail(`a ledger record: ${parsed}`);
   const body = encodeCanonicalJson(entry.body);
   assert(body.length <= bodyLengthBytesMax, "a ledger record is too long");
-  const number = previous === null ? 0 : previous.number + 1;
+  const number = numberAfter(previous);
   assert((number === 0) === (entry.kind === "group-created"), "a ledger begins with its group");
   const bytes = Buffer.alloc(frontLengthBytes + body.length + backLengthBytes);
   const view = viewOf(bytes);
@@ -95,27 +106,100 @@ export function encodeRecord(
 }
 
 /**
- * Reads a whole ledger. A torn end is told apart from damage before the end, which is LEDGER_CORRUPT (details.positionBytes,
- * details.number); a record of a newer version is VAULT_VERSION.
+ * Reads a ledger that is handed over window by window, and holds nothing of what it has read but the head. The same verdicts
+ * come out however the file is cut into windows.
  */
+export class LedgerDecoder {
+  #head: LedgerHead | null;
+  #lengthBytes: number;
+  #nextBytes: number;
+  #tornReason: "short" | "damaged" | null = null;
+  #checkedBytes = 0;
+
+  /** Goes on behind a record that was read before; from the start when not given. */
+  constructor(from: LedgerEnd = ledgerStart) {
+    this.#head = from.head;
+    this.#lengthBytes = from.lengthBytes;
+    this.#nextBytes = from.lengthBytes;
+  }
+
+  /** Where in the file the next window must begin. */
+  get nextBytes(): number {
+    return this.#nextBytes;
+  }
+
+  /** Behind the last whole record. */
+  get end(): LedgerEnd {
+    return { head: this.#head, lengthBytes: this.#lengthBytes };
+  }
+
+  /** How the ledger ends; final when the last window was read. */
+  get tail(): LedgerTail {
+    const reason = this.#tornReason;
+    if (reason === null) return { state: "clean" };
+    return { state: "torn", positionBytes: this.#lengthBytes, reason };
+  }
+
+  /**
+   * The whole records that `window` begins with. `isLast`: the file ends with it. When `nextBytes` stays where it was, the window was too
+   * small; one of `ledgerWindowBytesMax` never is. A torn end is told apart from damage before the end, which is LEDGER_CORRUPT
+   * (details.positionBytes, details.number); a record of a newer version is VAULT_VERSION.
+   */
+  *decode(window: Uint8Array, isLast: boolean): Generator<LedgerRecord> {
+    let at = 0;
+    while (this.#tornReason === null && at < window.length) {
+      const framed = frameOf(window.subarray(at));
+      if (framed === "short" && !isLast) return;
+      if (typeof framed === "string") {
+        this.#tornReason = framed;
+        at += 1;
+        this.#nextBytes += 1;
+        break;
+      }
+      const record = decodeRecord(framed, this.#lengthBytes, this.#head);
+      this.#head = { number: record.number, hash: record.hash };
+      at += record.lengthBytes;
+      this.#lengthBytes += record.lengthBytes;
+      this.#nextBytes = this.#lengthBytes;
+      yield record;
+    }
+    if (this.#tornReason !== null) this.#search(window.subarray(at), isLast);
+  }
+
+  /**
+   * A whole record anywhere behind bytes that are none: then they were once written whole too. A tail made to be slow to search
+   * counts as one that holds a record.
+   */
+  #search(bytes: Uint8Array, isLast: boolean): void {
+    const searched = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    let at = searched.indexOf(ledgerMagic);
+    while (at >= 0) {
+      const rest = searched.subarray(at);
+      const framed = frameOf(rest);
+      if (framed === "short" && !isLast) {
+        this.#nextBytes += at;
+        return;
+      }
+      this.#checkedBytes += Math.min(rest.length, bodyLengthBytesMax);
+      if (typeof framed !== "string" || this.#checkedBytes > tailCheckedBytesMax) {
+        throw corrupt(this.#lengthBytes, numberAfter(this.#head), "is damaged");
+      }
+      at = searched.indexOf(ledgerMagic, at + 1);
+    }
+    // The first bytes of a record may stand at the end of a window.
+    const heldBytes = isLast ? 0 : Math.min(searched.length, ledgerMagic.length - 1);
+    this.#nextBytes += searched.length - heldBytes;
+  }
+}
+
+/** Reads a ledger that is in memory. */
 export function decodeLedger(bytes: Uint8Array): {
   readonly records: readonly LedgerRecord[];
   readonly tail: LedgerTail;
 } {
-  const records: LedgerRecord[] = [];
-  let positionBytes = 0;
-  while (positionBytes < bytes.length) {
-    const rest = bytes.subarray(positionBytes);
-    const framed = frameOf(rest);
-    if (typeof framed === "string") {
-      if (holdsRecord(rest.subarray(1))) throw corrupt(positionBytes, records.length, "is damaged");
-      return { records, tail: { state: "torn", positionBytes, reason: framed } };
-    }
-    const record = decodeRecord(framed, positionBytes, records.at(-1) ?? null);
-    records.push(record);
-    positionBytes += record.lengthBytes;
-  }
-  return { records, tail: { state: "clean" } };
+  const decoder = new LedgerDecoder();
+  const records = [...decoder.decode(bytes, true)];
+  return { records, tail: decoder.tail };
 }
 
 /** The bytes of the record that `rest` begins with, its checksum right; or how it fails. */
@@ -133,30 +217,12 @@ function frameOf(rest: Uint8Array): Uint8Array | "short" | "damaged" {
   return isRight ? record : "damaged";
 }
 
-/**
- * Whether a whole record begins anywhere in `bytes`: then what stands before it was once written whole too. A tail made to be
- * slow to search counts as one that does.
- */
-function holdsRecord(bytes: Uint8Array): boolean {
-  const searched = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let checkedBytes = 0;
-  let at = searched.indexOf(ledgerMagic);
-  while (at >= 0) {
-    const rest = searched.subarray(at);
-    if (typeof frameOf(rest) !== "string") return true;
-    checkedBytes += Math.min(rest.length, bodyLengthBytesMax);
-    if (checkedBytes > tailCheckedBytesMax) return true;
-    at = searched.indexOf(ledgerMagic, at + 1);
-  }
-  return false;
-}
-
 function decodeRecord(
   bytes: Uint8Array,
   positionBytes: number,
-  previous: LedgerRecord | null,
+  previous: LedgerHead | null,
 ): LedgerRecord {
-  const number = previous === null ? 0 : previous.number + 1;
+  const number = numberAfter(previous);
   const fail = (problem: string): Fault => corrupt(positionBytes, number, problem);
   const view = viewOf(bytes);
   const version = view.getUint16(4, true);
@@ -195,6 +261,10 @@ function parseBody(bytes: Uint8Array): unknown {
     // Decided by the caller: no JSON is no body.
     return null;
   }
+}
+
+function numberAfter(previous: LedgerHead | null): number {
+  return previous === null ? 0 : previous.number + 1;
 }
 
 function hashOfRecord(bytes: Uint8Array): Buffer {

@@ -20,11 +20,14 @@ import { parseDeltaName } from "./vault-layout.ts";
  */
 export async function recoverGroup(group: Group, staging: Staging, clock: Clock) {
   const { files, layout, notes } = group;
-  const ledger = await readLedger(files, layout.ledger);
+  const state = new GroupState();
+  const ledger = await readLedger(files, layout.ledger, ({ entry, atMs }) => {
+    state.apply(entry, atMs);
+  });
   if (ledger === null) throw groupUnknown(layout);
   const tailNote = await setTailAside(files, layout.ledger, ledger);
   if (tailNote !== null) notes.push(tailNote);
-  group.state = GroupState.of(ledger.records);
+  group.state = state;
   const file = await LedgerFile.open(files, layout.ledger, clock, ledger);
   try {
     for (const name of await files.list(layout.incoming)) {

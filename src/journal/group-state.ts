@@ -1,7 +1,6 @@
 import { Fault } from "../base/fault.ts";
 import type { DiskIdentity, GroupName, HashHex, PointId } from "../core/ids.ts";
 import type { Generation, PointCost, PointDisk, PointHeader } from "../core/point.ts";
-import type { LedgerRecord } from "../format/ledger.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
 
 /** A point as the ledger tells of it. Its machines lie beside, under their hash. */
@@ -54,12 +53,6 @@ export class GroupState {
   readonly #everSealed = new Map<number, SealedAs>();
   readonly #ids = new Map<PointId, number>();
   #deltas: LedgerDelta[] = [];
-
-  static of(records: readonly LedgerRecord[]): GroupState {
-    const state = new GroupState();
-    for (const record of records) state.apply(record.entry, record.atMs);
-    return state;
-  }
 
   /** The points that can be opened, oldest first. */
   points(): LedgerPoint[] {

@@ -142,10 +142,13 @@ export async function openGroupReader(options: GroupOptions): Promise<GroupReade
   const refresh = async () => {
     const { layout, files } = group;
     if ((await files.stat(layout.ledger))?.sizeBytes === lengthBytes) return;
-    const ledger = await readLedger(files, layout.ledger);
+    const state = new GroupState();
+    const ledger = await readLedger(files, layout.ledger, ({ entry, atMs }) => {
+      state.apply(entry, atMs);
+    });
     if (ledger === null) throw groupUnknown(layout);
-    group.state = GroupState.of(ledger.records);
-    lengthBytes = ledger.lengthBytes + (ledger.tail?.bytes.length ?? 0);
+    group.state = state;
+    lengthBytes = ledger.lengthBytes + (ledger.tail?.lengthBytes ?? 0);
     await group.loadMachines();
   };
   await refresh();

@@ -1,57 +1,95 @@
+import assert from "node:assert/strict";
 import { dirname } from "node:path";
-import { readSmallFile } from "../base/atomic-file.ts";
 import type { Clock } from "../base/clock.ts";
-import { Fault, isFault } from "../base/fault.ts";
+import { isFault } from "../base/fault.ts";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
+import { MIB } from "../base/units.ts";
 import {
-  decodeLedger,
   encodeRecord,
+  LedgerDecoder,
+  type LedgerEnd,
   type LedgerHead,
   type LedgerRecord,
-  ledgerLengthBytesMax,
+  ledgerStart,
+  ledgerWindowBytesMax,
 } from "../format/ledger.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
 
-/** What a ledger's file holds; a torn end is not part of it. */
-export interface ReadLedger {
-  readonly records: readonly LedgerRecord[];
-  /** Where the next record goes. */
-  readonly lengthBytes: number;
+/** How a ledger's file ends; a torn end is not part of the ledger. */
+export interface ReadLedger extends LedgerEnd {
   /** What stands behind the last whole record, and why it is none; null when nothing does. */
-  readonly tail: { readonly bytes: Uint8Array; readonly reason: "short" | "damaged" } | null;
+  readonly tail: { readonly lengthBytes: number; readonly reason: "short" | "damaged" } | null;
 }
 
-/** Reads a ledger as it is now, beside a writer or not. LEDGER_CORRUPT, VAULT_VERSION; null when there is no file. */
-export async function readLedger(files: FileSystem, path: string): Promise<ReadLedger | null> {
-  const bytes = await readSmallFile(files, path, ledgerLengthBytesMax);
-  if (bytes === null) return null;
-  const { records, tail } = decodeLedger(bytes);
-  if (tail.state === "clean") return { records, lengthBytes: bytes.length, tail: null };
-  const lengthBytes = tail.positionBytes;
-  return {
-    records,
-    lengthBytes,
-    tail: { bytes: bytes.subarray(lengthBytes), reason: tail.reason },
-  };
+/** Read at once; more only for a record that is longer. */
+const windowBytes = 4 * MIB;
+
+/**
+ * Reads a ledger as it is now, beside a writer or not, and hands each record to `each`; what it holds in memory does not grow with the
+ * file. `from`: where an earlier reading ended. LEDGER_CORRUPT, VAULT_VERSION; null when there is no file.
+ */
+export async function readLedger(
+  files: FileSystem,
+  path: string,
+  each: (record: LedgerRecord) => void,
+  from: LedgerEnd = ledgerStart,
+): Promise<ReadLedger | null> {
+  const file = await openOrNull(files, path);
+  if (file === null) return null;
+  await using _open = file;
+  const decoder = new LedgerDecoder(from);
+  let buffer = Buffer.allocUnsafeSlow(windowBytes);
+  for (;;) {
+    const startBytes = decoder.nextBytes;
+    const readBytes = await file.read(buffer, startBytes);
+    const isLast = readBytes < buffer.length;
+    for (const record of decoder.decode(buffer.subarray(0, readBytes), isLast)) each(record);
+    if (isLast) return readTo(decoder, startBytes + readBytes);
+    if (decoder.nextBytes > startBytes) continue;
+    assert(buffer.length < ledgerWindowBytesMax, "a window takes any record");
+    buffer = Buffer.allocUnsafeSlow(buffer.length * 2);
+  }
+}
+
+function readTo({ end, tail }: LedgerDecoder, sizeBytes: number): ReadLedger {
+  if (tail.state === "clean") return { ...end, tail: null };
+  const lengthBytes = sizeBytes - end.lengthBytes;
+  return { ...end, tail: { lengthBytes, reason: tail.reason } };
+}
+
+async function openOrNull(files: FileSystem, path: string): Promise<StoredFile | null> {
+  try {
+    return await files.open(path, "read");
+  } catch (error) {
+    if (isFault(error, "STORAGE_MISSING")) return null;
+    throw error;
+  }
 }
 
 /** Cuts off a torn end, which goes to a file of its own first. Returns a note for people, or null when there was none. */
 export async function setTailAside(files: FileSystem, path: string, ledger: ReadLedger) {
   if (ledger.tail === null) return null;
-  const { bytes, reason } = ledger.tail;
+  const { lengthBytes, reason } = ledger.tail;
   const asidePath = `${path}.torn-${ledger.lengthBytes}`;
+  await using file = await files.open(path, "write");
   await files.remove(asidePath);
   {
     await using aside = await files.open(asidePath, "create");
-    await aside.write(bytes, 0);
+    const buffer = Buffer.allocUnsafeSlow(Math.min(lengthBytes, windowBytes));
+    for (let at = 0; at < lengthBytes; ) {
+      const room = buffer.subarray(0, Math.min(buffer.length, lengthBytes - at));
+      const readBytes = await file.read(room, ledger.lengthBytes + at);
+      if (readBytes === 0) break;
+      await aside.write(room.subarray(0, readBytes), at);
+      at += readBytes;
+    }
     await aside.sync();
   }
   await files.syncDirectory(dirname(path));
-  await using file = await files.open(path, "write");
   await file.truncate(ledger.lengthBytes);
   await file.sync();
   const what = reason === "short" ? "ended within a record" : "ended in a damaged record";
-  return `The ledger ${what}; ${bytes.length} bytes were set aside in ${asidePath}.`;
+  return `The ledger ${what}; ${lengthBytes} bytes were set aside in ${asidePath}.`;
 }
 
 /**
@@ -61,33 +99,21 @@ export async function setTailAside(files: FileSystem, path: string, ledger: Read
 export class LedgerFile implements AsyncDisposable {
   readonly #file: StoredFile;
   readonly #clock: Clock;
-  readonly #lengthBytesMax: number;
   #head: LedgerHead | null;
   #lengthBytes: number;
   #isUncertain = false;
   #lastTurn: Promise<unknown> = Promise.resolve();
 
-  private constructor(
-    file: StoredFile,
-    options: { clock: Clock; ledger: ReadLedger; lengthBytesMax: number },
-  ) {
-    const { clock, ledger, lengthBytesMax } = options;
+  private constructor(file: StoredFile, clock: Clock, end: LedgerEnd) {
     this.#file = file;
     this.#clock = clock;
-    this.#lengthBytesMax = lengthBytesMax;
-    this.#head = ledger.records.at(-1) ?? null;
-    this.#lengthBytes = ledger.lengthBytes;
+    this.#head = end.head;
+    this.#lengthBytes = end.lengthBytes;
   }
 
-  /** Opens a ledger whose torn end, if any, was set aside; it is never made longer than what can be read again. */
-  static async open(
-    files: FileSystem,
-    path: string,
-    clock: Clock,
-    ledger: ReadLedger,
-    lengthBytesMax = ledgerLengthBytesMax,
-  ) {
-    return new LedgerFile(await files.open(path, "write"), { clock, ledger, lengthBytesMax });
+  /** Opens a ledger whose torn end, if any, was set aside. */
+  static async open(files: FileSystem, path: string, clock: Clock, end: LedgerEnd) {
+    return new LedgerFile(await files.open(path, "write"), clock, end);
   }
 
   /** Makes a ledger whose first record says which group it is of. */
@@ -103,10 +129,7 @@ export class LedgerFile implements AsyncDisposable {
     return this.#head;
   }
 
-  /**
-   * Appends records as one write; durable when it resolves, none of them there when it rejects. Returns their time. LEDGER_FULL,
-   * STORAGE_*.
-   */
+  /** Appends records as one write; durable when it resolves, none of them there when it rejects. Returns their time. STORAGE_*. */
   append(...entries: readonly LedgerEntry[]): Promise<number> {
     const turn = this.#lastTurn.then(() => this.#appendNow(entries));
     this.#lastTurn = turn.catch(() => {}); // A failure is its caller's; the next call starts afresh.
@@ -137,7 +160,6 @@ export class LedgerFile implements AsyncDisposable {
       head = record.head;
     }
     const bytes = Buffer.concat(records);
-    this.#requireRoom(bytes.length);
     this.#isUncertain = true;
     try {
       await this.#file.write(bytes, this.#lengthBytes);
@@ -153,15 +175,6 @@ export class LedgerFile implements AsyncDisposable {
     this.#head = head;
     this.#lengthBytes += bytes.length;
     return atMs;
-  }
-
-  /** A ledger that nobody can read again would take every point with it: better no further one. */
-  #requireRoom(recordLengthBytes: number): void {
-    const lengthBytes = this.#lengthBytes + recordLengthBytes;
-    if (lengthBytes <= this.#lengthBytesMax) return;
-    const { path } = this.#file;
-    const message = `${path}: the ledger would have ${lengthBytes} bytes, it can have ${this.#lengthBytesMax}`;
-    throw new Fault("LEDGER_FULL", message, { path, lengthBytes });
   }
 
   /** Whether a failed append could not be cut off yet. */
