@@ -10,8 +10,8 @@ export interface LedgerPoint {
   readonly contentRoot: HashHex;
   readonly sealedAtMs: number;
   readonly cost: PointCost;
-  verifiedAtMs: number | null;
-  drilledAtMs: number | null;
+  readonly verifiedAtMs: number | null;
+  readonly drilledAtMs: number | null;
 }
 
 /** A delta file that views read: all that changed between two points. */
@@ -49,10 +49,25 @@ export class GroupState {
   generation: Generation | null = null;
   /** Of the newest point ever sealed. */
   headSequence = 0;
-  readonly #open = new Map<number, LedgerPoint>();
-  readonly #everSealed = new Map<number, SealedAs>();
-  readonly #ids = new Map<PointId, number>();
+  #open = new Map<number, LedgerPoint>();
+  #everSealed = new Map<number, SealedAs>();
+  #ids = new Map<PointId, number>();
   #deltas: LedgerDelta[] = [];
+
+  /** The same state, to be changed on its own. */
+  copy(): GroupState {
+    const copy = new GroupState();
+    copy.group = this.group;
+    copy.vault = this.vault;
+    copy.position = this.position;
+    copy.generation = this.generation;
+    copy.headSequence = this.headSequence;
+    copy.#open = new Map(this.#open);
+    copy.#everSealed = new Map(this.#everSealed);
+    copy.#ids = new Map(this.#ids);
+    copy.#deltas = [...this.#deltas];
+    return copy;
+  }
 
   /** The points that can be opened, oldest first. */
   points(): LedgerPoint[] {
@@ -129,16 +144,12 @@ export class GroupState {
       case "points-retired":
         for (const { sequence } of entry.body.points) this.#open.delete(sequence);
         return;
-      case "point-verified": {
-        const point = this.#open.get(entry.body.point.sequence);
-        if (point !== undefined) point.verifiedAtMs = atMs;
+      case "point-verified":
+        this.#change(entry.body.point.sequence, { verifiedAtMs: atMs });
         return;
-      }
-      case "point-drilled": {
-        const point = this.#open.get(entry.body.point.sequence);
-        if (point !== undefined && entry.body.hasPassed) point.drilledAtMs = atMs;
+      case "point-drilled":
+        if (entry.body.hasPassed) this.#change(entry.body.point.sequence, { drilledAtMs: atMs });
         return;
-      }
       case "generation-raised":
         this.generation = entry.body.generation;
         return;
@@ -147,6 +158,12 @@ export class GroupState {
       case "bases-dropped":
         return;
     }
+  }
+
+  /** Points are replaced, never changed: copies of the state share them. */
+  #change(sequence: number, what: Partial<LedgerPoint>): void {
+    const point = this.#open.get(sequence);
+    if (point !== undefined) this.#open.set(sequence, { ...point, ...what });
   }
 
   #seal(body: SealedBody, atMs: number): void {

@@ -6,7 +6,7 @@ import type { PointId } from "../core/ids.ts";
 import type { View } from "../core/journal.ts";
 import type { Point } from "../core/point.ts";
 import { GroupState, type LedgerDelta, type LedgerPoint } from "./group-state.ts";
-import { readLedger } from "./ledger-file.ts";
+import { LedgerFollower } from "./ledger-follower.ts";
 import { MachinesStore } from "./machines-store.ts";
 import { Pins } from "./pins.ts";
 import type { GroupLayout } from "./vault-layout.ts";
@@ -138,17 +138,13 @@ export interface GroupReader {
 /** Opens a group for reading. LEDGER_CORRUPT, VAULT_VERSION, GROUP_UNKNOWN. */
 export async function openGroupReader(options: GroupOptions): Promise<GroupReader> {
   const group = new Group(options);
-  let lengthBytes = -1;
+  const { layout, files } = group;
+  const follower = new LedgerFollower(files, layout.ledger);
   const refresh = async () => {
-    const { layout, files } = group;
-    if ((await files.stat(layout.ledger))?.sizeBytes === lengthBytes) return;
-    const state = new GroupState();
-    const ledger = await readLedger(files, layout.ledger, ({ entry, atMs }) => {
-      state.apply(entry, atMs);
-    });
-    if (ledger === null) throw groupUnknown(layout);
+    const state = await follower.look();
+    if (state === null) throw groupUnknown(layout);
+    if (state === group.state) return;
     group.state = state;
-    lengthBytes = ledger.lengthBytes + (ledger.tail?.lengthBytes ?? 0);
     await group.loadMachines();
   };
   await refresh();
