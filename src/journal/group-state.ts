@@ -31,7 +31,13 @@ export interface LedgerDelta {
 /** In the header of a merged delta whose blocks were completed; the base does not move over one while anybody reads. */
 export const completedNote = "Blocks that were changed in part were completed from the base.";
 
-/** What remains known of every point, retired or not. */
+/**
+ * Retired points that are remembered, those retired last: a point that is sealed again is the head or near it, and a group has no
+ * end. Older ones are as if they had never been, but for `forgottenSequenceMax`.
+ */
+export const retiredRememberedMax = 10_000;
+
+/** What remains known of a retired point. */
 export interface SealedAs {
   readonly id: PointId;
   readonly contentRoot: HashHex;
@@ -49,8 +55,11 @@ export class GroupState {
   generation: Generation | null = null;
   /** Of the newest point ever sealed. */
   headSequence = 0;
+  /** No point above is forgotten; 0 when none is. */
+  forgottenSequenceMax = 0;
   #open = new Map<number, LedgerPoint>();
-  #everSealed = new Map<number, SealedAs>();
+  /** In the order in which they were retired. */
+  #retired = new Map<number, SealedAs>();
   #ids = new Map<PointId, number>();
   #deltas: LedgerDelta[] = [];
 
@@ -63,7 +72,8 @@ export class GroupState {
     copy.generation = this.generation;
     copy.headSequence = this.headSequence;
     copy.#open = new Map(this.#open);
-    copy.#everSealed = new Map(this.#everSealed);
+    copy.forgottenSequenceMax = this.forgottenSequenceMax;
+    copy.#retired = new Map(this.#retired);
     copy.#ids = new Map(this.#ids);
     copy.#deltas = [...this.#deltas];
     return copy;
@@ -78,20 +88,21 @@ export class GroupState {
     return this.#open.get(sequence) ?? null;
   }
 
-  /** Null when no such point was ever sealed; `point` is null when it was and is retired. */
+  /** Null when no such point was sealed, or it is forgotten; `point` is null when it is retired. */
   find(id: PointId): { readonly point: LedgerPoint | null } | null {
     const sequence = this.#ids.get(id);
     return sequence === undefined ? null : { point: this.pointAt(sequence) };
   }
 
-  /** Of any point that was ever sealed. */
+  /** Of an open point, or a retired one that is remembered. */
   sequenceOf(id: PointId): number | null {
     return this.#ids.get(id) ?? null;
   }
 
-  /** What was sealed under a sequence, retired or not. */
+  /** What was sealed under a sequence, as long as it is remembered. */
   sealedAs(sequence: number): SealedAs | null {
-    return this.#everSealed.get(sequence) ?? null;
+    const point = this.pointAt(sequence);
+    return point === null ? (this.#retired.get(sequence) ?? null) : sealedAsOf(point);
   }
 
   get head(): LedgerPoint | null {
@@ -142,7 +153,7 @@ export class GroupState {
         this.#deltas = this.#deltas.filter((delta) => delta.sequence > entry.body.sequence);
         return;
       case "points-retired":
-        for (const { sequence } of entry.body.points) this.#open.delete(sequence);
+        for (const { sequence } of entry.body.points) this.#retire(sequence);
         return;
       case "point-verified":
         this.#change(entry.body.point.sequence, { verifiedAtMs: atMs });
@@ -166,6 +177,20 @@ export class GroupState {
     if (point !== undefined) this.#open.set(sequence, { ...point, ...what });
   }
 
+  #retire(sequence: number): void {
+    const point = this.#open.get(sequence);
+    if (point === undefined) return;
+    this.#open.delete(sequence);
+    this.#retired.set(sequence, sealedAsOf(point));
+    if (this.#retired.size <= retiredRememberedMax) return;
+    for (const [oldest, { id }] of this.#retired) {
+      this.#retired.delete(oldest);
+      this.#ids.delete(id);
+      this.forgottenSequenceMax = Math.max(this.forgottenSequenceMax, oldest);
+      return;
+    }
+  }
+
   #seal(body: SealedBody, atMs: number): void {
     // The record's ids were checked against the patterns that the brands stand for.
     const facts = shared(
@@ -182,12 +207,15 @@ export class GroupState {
       verifiedAtMs: null,
       drilledAtMs: null,
     });
-    this.#everSealed.set(facts.sequence, { id: facts.id, contentRoot, sealedAtMs: atMs });
     this.#ids.set(facts.id, facts.sequence);
     this.#deltas.push({ ...deltaOf(body), disks: facts.disks });
     this.headSequence = facts.sequence;
     this.generation = facts.generation;
   }
+}
+
+function sealedAsOf({ facts, contentRoot, sealedAtMs }: LedgerPoint): SealedAs {
+  return { id: facts.id, contentRoot, sealedAtMs };
 }
 
 function deltaOf(body: SealedBody): LedgerDelta {

@@ -67,10 +67,16 @@ export class Group {
     return found.point;
   }
 
-  /** Sequences of the points that somebody reads just now, also of retired ones. */
+  /**
+   * Sequences of the points that somebody reads just now, also of retired ones. One that is not known may be any that was forgotten:
+   * it counts as the lowest and the highest of those, so that nothing it could read goes.
+   */
   async pinnedSequences(): Promise<number[]> {
+    const { state } = this;
+    const { forgottenSequenceMax } = state;
+    const forgotten = forgottenSequenceMax === 0 ? [] : [0, forgottenSequenceMax];
     const pinned = [...(await this.pins.pinned())];
-    return pinned.map((id) => this.state.sequenceOf(id)).filter((sequence) => sequence !== null);
+    return pinned.flatMap((id) => state.sequenceOf(id) ?? forgotten);
   }
 
   get name(): string {

@@ -80,7 +80,7 @@ export class Staging {
    * Releases what the ledger's points have taken over, if that failed when they were sealed. Until then its record stands, and
    * whoever believed it would remove the base of a point.
    */
-  async releaseUsed(state: GroupState): Promise<readonly string[]> {
+  async releaseUsed(state: Pick<GroupState, "find">): Promise<readonly string[]> {
     const notes: string[] = [];
     const records = await listStagedRecords(this.#files, this.#layout.staged);
     for (const record of records) {
