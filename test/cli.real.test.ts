@@ -95,6 +95,19 @@ describe("a point by command line", () => {
     expect(await afterimage(...words)).toMatchObject({ exitCode: 2 });
   });
 
+  test("is stored as it is, and compressed once the configuration asks for it", async () => {
+    await run("--once");
+    await write("data", 0, MIB, 7);
+    await run("--once");
+    await appendFile(config, "compression: zstd\n");
+    await write("data", 0, MIB, 8);
+    await run("--once");
+    const [, plain, packed] = await points();
+    expect(plain?.cost.storedBytes).toBeGreaterThan(MIB);
+    expect(packed?.cost.storedBytes).toBeLessThan(MIB / 4);
+    expect((await afterimage("verify", vault, "erp")).exitCode).toBe(0);
+  });
+
   test("is served with a layer that takes writes and is thrown away", async () => {
     await write("data", 0, MIB, 5);
     await run("--once");
