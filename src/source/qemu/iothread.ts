@@ -7,7 +7,7 @@ import type { PlacedDisk } from "./disk-place.ts";
 export type Ask = (command: QmpCommand) => Promise<unknown>;
 
 /**
- * Refuses a disk that an iothread serves: QEMU_UNSUPPORTED. An export runs where its disk does, and Debian's QEMU 7.2.22 aborts,
+ * Refuses a disk that an iothread serves: IOTHREAD_UNSAFE. An export runs where its disk does, and Debian's QEMU 7.2.22 aborts,
  * guest and all, when an NBD client leaves an export that runs in an iothread ("nbd_blockdev_client_closed: Assertion
  * qemu_in_main_thread()"). Our death would be such a leaving, so no care of ours could prevent it.
  */
