@@ -1,15 +1,20 @@
+import type { ClockComparison } from "./clock-comparison.ts";
 import type { Extent } from "./extent.ts";
-import type { DiskIdentity, DiskName, PointId } from "./ids.ts";
-import type { Point, PointCost, PointDisk, PointHeader } from "./point.ts";
+import type { DiskIdentity, DiskName, HashHex, PointId } from "./ids.ts";
+import type { Generation, Point, PointDisk, PointHeader } from "./point.ts";
 
 /**
- * One group's history at a vault. Rejects with Faults only. One writer at a time; readers of the same vault run beside it.
+ * Where a group's points go: the journal itself, a vault's journal across a link, or a spool before either. Rejects with Faults
+ * only. One writer at a time.
  */
-export interface Journal extends AsyncDisposable {
-  /** The newest point, or null before the first. */
+export interface JournalIntake extends AsyncDisposable {
+  /**
+   * The newest point, or null before the first; as last heard, where a link lies between. With a spool: the newest that was
+   * cut, shipped or not.
+   */
   head(): Point | null;
-  /** The points that can be opened, oldest first. */
-  points(): readonly Point[];
+  /** Asks anew how the group stands; what attaching begins with. */
+  ask(): Promise<IntakeStanding>;
   /**
    * Starts a delta. `header.fromPoint` must be the head (SEAL_REFUSED). Nothing is visible before `seal`.
    * One delta at a time: a second `begin` before the first was disposed is a bug of the caller.
@@ -21,6 +26,47 @@ export interface Journal extends AsyncDisposable {
    * kind or identity is discarded. `syncId` is what the source records under now; see `StagedDisk.syncId`.
    */
   stage(request: StageRequest): Promise<StagedDisk>;
+  /**
+   * Keeps beside `point`, the head, that nothing had changed since it at `atMs` on the sender's wall clock. Advisory: an
+   * intake that cannot reach its vault drops it. A point that is not the head any more is ignored.
+   */
+  confirmCurrent(confirmation: { readonly point: PointId; readonly atMs: number }): Promise<void>;
+  /**
+   * The point whose bitmap must go on recording although it is not the newest: the vault's head while newer points wait in a
+   * spool. Null when the newest point's is enough.
+   */
+  owedSince(): PointId | null;
+}
+
+/** How a group stands at its vault. */
+export interface IntakeStanding {
+  readonly head: Point | null;
+  /** Syncs under way, found again after a restart. */
+  readonly staged: readonly StagedStatus[];
+  /** Who may write; null while the group has none (then the first point claims number 1). */
+  readonly generation: Generation | null;
+  /** Null where no spool lies between, or it is empty. */
+  readonly owed: OwedChanges | null;
+}
+
+/**
+ * What bitmaps may be trusted while points wait, or waited, in a spool. A disk that has good bitmaps of both `since` and
+ * `witness` recorded without a gap from `since` on: it counts its changes from the witness when that is the head, else (points
+ * of the spool were lost) from `since`, whose bitmap knows more than is owed.
+ */
+export interface OwedChanges {
+  /** The vault's head when the spool began to fill. */
+  readonly since: PointId;
+  /** The newest point that was cut into the spool, still there or not. */
+  readonly witness: PointId;
+  /** The smallest size of each disk since `since`: its bitmap calls everything behind clean. */
+  readonly smallestSizeBytes: ReadonlyMap<DiskName, number>;
+}
+
+/** One group's history at a vault; readers of the same vault run beside the writer. */
+export interface Journal extends JournalIntake {
+  /** The points that can be opened, oldest first. */
+  points(): readonly Point[];
   /** Syncs under way, found again after a restart. */
   staged(): Promise<readonly StagedStatus[]>;
   /** Opens a point for reading. Pins it until disposed. POINT_UNKNOWN, POINT_RETIRED, DELTA_MISSING. */
@@ -69,12 +115,43 @@ export interface PointWriter extends AsyncDisposable {
   /** Adds a run of zeroes of any length. */
   zero(disk: DiskIdentity, offsetBytes: number, lengthBytes: number): Promise<void>;
   /**
+   * Adds a chunk as another writer stored it, without compressing again. Every piece is compared with its hash first:
+   * DELTA_CORRUPT, and the delta can still be gone on with. The buffers may be reused when it resolves.
+   */
+  writeStored(disk: DiskIdentity, chunk: StoredChunk): Promise<void>;
+  /**
    * Takes over a finished sync: a staged base becomes the disk's base, staged parts join this delta wherever it has no bytes
    * of its own yet (what the freeze read is newer). Called after all `write` and `zero`.
    */
   adopt(staged: StagedDisk): Promise<void>;
   /** The only commit point: durable and entered in the ledger when it resolves. Idempotent by content root. */
-  seal(cost: Pick<PointCost, "dirtyBytes" | "readBytes">): Promise<Point>;
+  seal(sealing: Sealing): Promise<Point>;
+}
+
+/** A data chunk of a delta as it stands in a file or on the wire (docs/format/delta.md). */
+export interface StoredChunk {
+  readonly offsetBytes: number;
+  /** Of the data, at most a window. */
+  readonly lengthBytes: number;
+  readonly codec: "raw" | "zstd";
+  /** SHA-256 of each piece, 32 bytes each. */
+  readonly list: Uint8Array;
+  readonly payload: Uint8Array;
+}
+
+/** What is said of a delta when it is sealed. */
+export interface Sealing {
+  /** Dirty by the bitmap, in bytes of whole blocks. */
+  readonly dirtyBytes: number;
+  /** Read from the source. */
+  readonly readBytes: number;
+  /**
+   * What the sender wrote; another content is refused (DELTA_CORRUPT). Not given where none crossed a wire, or where staged
+   * parts join.
+   */
+  readonly contentRoot?: HashHex | null;
+  /** The two sites' clocks when the point was taken; not given while one host does both. */
+  readonly clock?: ClockComparison | null;
 }
 
 /** A point as disks. Reads are verified by hash; a mismatch rejects with DELTA_CORRUPT or BASE_CORRUPT. */

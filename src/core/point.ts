@@ -1,3 +1,4 @@
+import type { ClockComparison } from "./clock-comparison.ts";
 import type { DiskIdentity, DiskName, GroupName, HashHex, MachineName, PointId } from "./ids.ts";
 
 /** Who may write a group's history: fences replication, never inferred (design.md, invariant 7). */
@@ -92,4 +93,11 @@ export interface Point extends PointHeader {
   readonly cost: PointCost;
   readonly verifiedAtMs: number | null;
   readonly drilledAtMs: number | null;
+  /**
+   * Nothing had changed since this point at that time, on the taker's wall clock: any instant from `instant` up to it shows this
+   * content. Null when that was never asked.
+   */
+  readonly currentAtMs: number | null;
+  /** The two sites' clocks when it was taken; null while one host does both. */
+  readonly clock: ClockComparison | null;
 }

@@ -1,5 +1,5 @@
 import type { Extent } from "./extent.ts";
-import type { DiskName, PointId } from "./ids.ts";
+import type { DiskName, MachineName, PointId } from "./ids.ts";
 import type { Consistency, Instant, MachineDescription } from "./point.ts";
 
 /** What a source can do; callers branch on these and never on the kind of source. */
@@ -17,8 +17,13 @@ export interface SourceDisk {
 
 /** What the source knows about changes on a disk since a point. */
 export type DiskTracking =
-  /** A good bitmap of that point records. */
-  | { readonly disk: SourceDisk; readonly state: "tracked"; readonly since: PointId }
+  /** A good bitmap of that point records; `kept` are all the kept points that it has good bitmaps of, `since` the first. */
+  | {
+      readonly disk: SourceDisk;
+      readonly state: "tracked";
+      readonly since: PointId;
+      readonly kept: readonly PointId[];
+    }
   /** None of the wanted bitmaps is there and good: the disk needs a sync. `cause` is a sentence. */
   | { readonly disk: SourceDisk; readonly state: "untracked"; readonly cause: string };
 
@@ -54,6 +59,29 @@ export interface Source extends AsyncDisposable {
     since: ReadonlyMap<DiskName, PointId>;
     signal: AbortSignal;
   }): Promise<Snapshot>;
+  /**
+   * What changed since, in bytes of whole blocks, by the bitmaps' own counts: cheap, takes no instant, holds nothing. Null when a
+   * disk's count cannot be had (its machine is off, the bitmap is gone): then only a freeze tells. Zero proves that nothing had
+   * changed at the moment before the call.
+   */
+  dirtyBytes(options: {
+    since: ReadonlyMap<DiskName, PointId>;
+    signal: AbortSignal;
+  }): Promise<number | null>;
+  /** What the guests' own writes have cost them so far; null where that is not told. Callers take differences. */
+  guestWrites(options: { signal: AbortSignal }): Promise<GuestWrites | null>;
+  /**
+   * Pauses the group's running machines and leaves them paused; returns their names. For a replicator whose generation was
+   * overtaken and that is configured to.
+   */
+  pause(options: { signal: AbortSignal }): Promise<readonly MachineName[]>;
+}
+
+/** Counters since the guests started, over all disks of the group; they may start anew. */
+export interface GuestWrites {
+  readonly operations: number;
+  readonly bytes: number;
+  readonly totalTimeNs: number;
 }
 
 /** A disk that is read while its guest writes. Disposing closes it. */
@@ -83,6 +111,9 @@ export interface Snapshot extends AsyncDisposable {
   read(disk: DiskName, offsetBytes: number, into: Uint8Array): Promise<void>;
   /** Ends the reading early (export and scratch go), so that the guest stops paying for it; `forget` is still due. */
   release(): Promise<void>;
-  /** Called once the seal is acknowledged: bitmaps of `since` and the frozen copies go. Idempotent. */
-  forget(): Promise<void>;
+  /**
+   * Called once the seal is acknowledged, or the point is safe in the spool: bitmaps of `since` and the frozen copies go, but
+   * those named `keep` stay and go on recording. Idempotent.
+   */
+  forget(options?: { readonly keep: PointId | null }): Promise<void>;
 }
