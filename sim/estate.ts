@@ -32,6 +32,8 @@ export interface EstateMachine {
   isRunning: boolean;
   /** Held by the barrier: its guest cannot write. */
   isPaused: boolean;
+  /** Paused by us because it was overtaken; only a person lets it run again. */
+  isPausedForGood: boolean;
   /** Counts starts: whoever holds a connection to an earlier one has lost it. */
   session: number;
 }
@@ -52,7 +54,9 @@ export class Estate {
 
   addMachine(name: MachineName, options: { isRunning: boolean } = { isRunning: true }): void {
     assert(!this.machines.has(name));
-    this.machines.set(name, { name, isRunning: options.isRunning, isPaused: false, session: 1 });
+    const { isRunning } = options;
+    const state = { isRunning, isPaused: false, isPausedForGood: false, session: 1 };
+    this.machines.set(name, { name, ...state });
   }
 
   /** The disk's machine is added, running, when it is not there. */
@@ -173,7 +177,7 @@ export class Estate {
 
   private canWrite(name: DiskName): boolean {
     const machine = this.machine(machineOf(name));
-    return machine.isRunning && !machine.isPaused;
+    return machine.isRunning && !machine.isPaused && !machine.isPausedForGood;
   }
 
   private touch(name: DiskName, offsetBytes: number, lengthBytes: number): void {
@@ -194,6 +198,7 @@ export class Estate {
     assert(machine.isRunning);
     machine.isRunning = false;
     machine.isPaused = false;
+    machine.isPausedForGood = false;
     for (const disk of this.disksOf(name)) {
       this.dropFleece(disk, "machine gone");
       for (const bitmap of [...disk.bitmaps.values()]) {

@@ -96,12 +96,16 @@ function noting(journal: Journal, oracle: Oracle, tell: (event: string) => void)
     stage: (request) => journal.stage(request),
     staged: () => journal.staged(),
     open: (point) => journal.open(point),
+    ask: () => journal.ask(),
+    confirmCurrent: (confirmation) => journal.confirmCurrent(confirmation),
+    owedSince: () => journal.owedSince(),
     [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),
     begin: async (header) => {
       const writer = await journal.begin(header);
       return {
         write: (disk, offsetBytes, data) => writer.write(disk, offsetBytes, data),
         zero: (disk, offsetBytes, lengthBytes) => writer.zero(disk, offsetBytes, lengthBytes),
+        writeStored: (disk, chunk) => writer.writeStored(disk, chunk),
         adopt: (staged) => writer.adopt(staged),
         seal: async (cost) => {
           const point = await writer.seal(cost);

@@ -222,14 +222,16 @@ function snapshotOf(connection: Connection, held: Held, instant: Instant): Snaps
       imageOf(name).read(offsetBytes, into);
     },
     release,
-    forget: async () => {
+    forget: async (options) => {
+      const keep = options?.keep ?? null;
       isAcknowledged = true;
       await release();
       for (const machine of held.sessions.keys()) {
         await connection.command(`forget ${machine} ${id}`, null, () => {
           requireSession(connection, held, machine);
           for (const disk of heldDisks(connection, held, machine)) {
-            disk.bitmaps.delete(bitmapName(group, since.get(disk.name) as PointId, disk.name));
+            const from = since.get(disk.name) as PointId;
+            if (from !== keep) disk.bitmaps.delete(bitmapName(group, from, disk.name));
             disk.bitmaps.delete(frozenBitmapName(group, id, disk.name));
           }
         });

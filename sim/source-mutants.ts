@@ -12,7 +12,7 @@ function altered(snapshot: Snapshot, changes: Partial<Snapshot>): Snapshot {
     extents: (disk) => snapshot.extents(disk),
     read: (disk, offsetBytes, into) => snapshot.read(disk, offsetBytes, into),
     release: () => snapshot.release(),
-    forget: () => snapshot.forget(),
+    forget: (options) => snapshot.forget(options),
     [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
     ...changes,
   };

@@ -1,5 +1,6 @@
 import { Fault } from "../src/base/fault.ts";
-import { type DiskName, machineOf } from "../src/core/ids.ts";
+import { type DiskName, type MachineName, machineOf, type PointId } from "../src/core/ids.ts";
+import { blockSizeBytes } from "../src/core/limits.ts";
 import type { DiskTracking, Source } from "../src/core/source.ts";
 import { bitmapName, isBitmapOfGroup } from "./bitmap.ts";
 import {
@@ -55,6 +56,10 @@ export function simSource(options: SimSourceOptions): Source {
     },
     openLive: (disk, { signal }) => openLiveDisk(connection, disk, signal),
     freeze: (request) => freezeGroup(connection, request),
+    dirtyBytes: ({ since, signal }) =>
+      connection.command("source.dirty", signal, () => dirtyBytes(connection, since)),
+    guestWrites: async () => null,
+    pause: ({ signal }) => pauseGroup(connection, signal),
     [Symbol.asyncDispose]: async () => {},
   };
 }
@@ -62,12 +67,12 @@ export function simSource(options: SimSourceOptions): Source {
 async function repairDisk(
   connection: Connection,
   disk: EstateDisk,
-  keep: readonly string[],
+  keep: readonly PointId[],
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const { group, estate } = connection;
   const removed: string[] = [];
-  const kept = keep.map((id) => bitmapName(group, id as never, disk.name));
+  const kept = keep.map((id) => bitmapName(group, id, disk.name));
   const fleece = disk.fleece;
   if (fleece?.owner === group) {
     await connection.command(`source.repair fleece ${disk.name}`, signal, () => {
@@ -92,12 +97,49 @@ function isGood(bitmap: { isRecording: boolean; isInconsistent: boolean }): bool
   return bitmap.isRecording && !bitmap.isInconsistent;
 }
 
-function trackingOf(connection: Connection, name: DiskName, keep: readonly string[]): DiskTracking {
+function trackingOf(
+  connection: Connection,
+  name: DiskName,
+  keep: readonly PointId[],
+): DiskTracking {
   const found = connection.findDisk(name);
   const disk = { name, sizeBytes: found.image.sizeBytes };
-  for (const id of keep) {
-    const bitmap = found.bitmaps.get(bitmapName(connection.group, id as never, name));
-    if (bitmap && isGood(bitmap)) return { disk, state: "tracked", since: id as never };
-  }
+  const kept = keep.filter((id) => {
+    const bitmap = found.bitmaps.get(bitmapName(connection.group, id, name));
+    return bitmap !== undefined && isGood(bitmap);
+  });
+  const [since] = kept;
+  if (since !== undefined) return { disk, state: "tracked", since, kept };
   return { disk, state: "untracked", cause: "no good bitmap of a wanted point is there" };
+}
+
+/** All counts at one moment; null when one cannot be had. */
+function dirtyBytes(
+  { group, estate, disks, findDisk }: Connection,
+  since: ReadonlyMap<DiskName, PointId>,
+): number | null {
+  let sum = 0;
+  for (const name of disks) {
+    const id = since.get(name);
+    const bitmap = id && findDisk(name).bitmaps.get(bitmapName(group, id, name));
+    if (!bitmap || !isGood(bitmap) || !estate.machine(machineOf(name)).isRunning) return null;
+    sum += bitmap.dirty.size * blockSizeBytes;
+  }
+  return sum;
+}
+
+async function pauseGroup(
+  connection: Connection,
+  signal: AbortSignal,
+): Promise<readonly MachineName[]> {
+  const paused: MachineName[] = [];
+  for (const name of connection.machines()) {
+    await connection.command(`source.pause ${name}`, signal, () => {
+      const machine = connection.estate.machine(name);
+      if (!machine.isRunning) return;
+      machine.isPausedForGood = true;
+      paused.push(name);
+    });
+  }
+  return paused;
 }
