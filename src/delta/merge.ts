@@ -2,12 +2,11 @@ import assert from "node:assert/strict";
 import type { FileSystem } from "../base/file-system.ts";
 import { mapOrdered } from "../base/map-ordered.ts";
 import type { PointDisk, PointHeader } from "../core/point.ts";
-import type { Codec } from "../format/codec.ts";
 import { pieceStartOf } from "../format/delta-index.ts";
 import { pieceSpanBytes } from "../format/delta-limits.ts";
 import { type OverlayLayer, overlay } from "./overlay.ts";
 import type { DeltaReader } from "./reader.ts";
-import { createDelta, type DeltaWriter, type FinishedDelta } from "./writer.ts";
+import { type CodecChoice, createDelta, type DeltaWriter, type FinishedDelta } from "./writer.ts";
 
 /** Runs being read or written at once: each holds a chunk or two. */
 const runsInFlightMax = 4;
@@ -19,7 +18,7 @@ export interface MergeDeltasOptions {
   readonly path: string;
   /** Usually `mergeHeaders` of the readers' headers. */
   readonly header: PointHeader;
-  readonly codec: Codec;
+  readonly codec: CodecChoice;
   /** Oldest first, each following the one before. Stay open, and the caller's. */
   readonly readers: readonly DeltaReader[];
   readonly signal: AbortSignal;

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
+import { type Fault, isFault } from "../base/fault.ts";
 import type { FileSystem, StoredFile } from "../base/file-system.ts";
 import { KIB } from "../base/units.ts";
 import type { HashHex } from "../core/ids.ts";
+import type { StoredChunk } from "../core/journal.ts";
 import type { PointHeader } from "../core/point.ts";
 import { hexOf, sha256 } from "../format/bytes.ts";
 import { type Codec, encodeZstdPayload } from "../format/codec.ts";
+import { deltaCorrupt } from "../format/delta-corrupt.ts";
 import { diskReachBytesOf, encodeHeader } from "../format/delta-header.ts";
 import { DeltaIndexBuilder } from "../format/delta-index-builder.ts";
 import { chunkSpanBytes, sectorSizeBytes, trailerLengthBytes } from "../format/delta-limits.ts";
@@ -14,9 +17,16 @@ import { AppendStream, type Written } from "./append-stream.ts";
 import { CompressionTrial } from "./compression-trial.ts";
 import { type PieceHasher, pieceHasher } from "./piece-hasher.ts";
 import type { DeltaReader } from "./reader.ts";
+import { checkStoredShape, verifiedDataOf } from "./stored-chunk.ts";
 
 /** From here on a copy costs more than a write of its own. */
 const inPlaceMinBytes = 512 * KIB;
+
+/**
+ * How chunks are stored: all alike, or by the disk's place in the header, asked anew for each chunk. `zstd` stores a chunk compressed when
+ * that is smaller. Where it is a function the delta may hold compressed chunks whatever it answers.
+ */
+export type CodecChoice = Codec | ((disk: number) => Codec);
 
 /** What a new delta is made of. */
 export interface CreateDeltaOptions {
@@ -24,8 +34,7 @@ export interface CreateDeltaOptions {
   /** Must not exist. */
   readonly path: string;
   readonly header: PointHeader;
-  /** `zstd` stores a chunk compressed when that is smaller. */
-  readonly codec: Codec;
+  readonly codec: CodecChoice;
   readonly signal: AbortSignal;
 }
 
@@ -63,6 +72,8 @@ export class DeltaWriter implements AsyncDisposable {
   readonly #hosting: { readonly usesThreads: boolean };
   readonly #hasher: PieceHasher;
   readonly #index = new DeltaIndexBuilder();
+  /** Whether a reader must expect compressed chunks. */
+  readonly #mayCompress: boolean;
   readonly #trial = new CompressionTrial();
   readonly #reachBytes: readonly number[];
   #lastTurn: Promise<void> = Promise.resolve();
@@ -80,6 +91,7 @@ export class DeltaWriter implements AsyncDisposable {
     this.#stream = new AppendStream(file);
     this.#hosting = { usesThreads: options.files.usesThreads ?? false };
     this.#hasher = pieceHasher(this.#hosting);
+    this.#mayCompress = options.codec !== "raw";
     this.#reachBytes = diskReachBytesOf(options.header);
   }
 
@@ -87,7 +99,7 @@ export class DeltaWriter implements AsyncDisposable {
   async begin(): Promise<void> {
     const headerLengthBytes = this.#header.length;
     const headerHash = sha256(this.#header);
-    const { codec } = this.#options;
+    const codec = this.#mayCompress ? "zstd" : "raw";
     await this.#stream.append(encodePrologue({ codec, headerLengthBytes, headerHash }));
     await this.#stream.append(this.#header);
   }
@@ -102,7 +114,7 @@ export class DeltaWriter implements AsyncDisposable {
     assert(windowOf(offsetBytes) === windowOf(offsetBytes + data.length - 1), "crosses a window");
     return this.#inTurn(async (myTurn) => {
       const list = await this.#hasher.list(offsetBytes, data);
-      const compressed = await this.#compress(data);
+      const compressed = await this.#compress(disk, data);
       await myTurn;
       return await this.#store({ disk, offsetBytes, lengthBytes: data.length }, list, {
         codec: compressed === null ? "raw" : "zstd",
@@ -111,8 +123,35 @@ export class DeltaWriter implements AsyncDisposable {
     });
   }
 
-  async #compress(data: Uint8Array): Promise<Buffer | null> {
-    if (this.#options.codec !== "zstd" || !this.#trial.shouldTry()) return null;
+  /**
+   * Adds a chunk as another writer stored it, without compressing again; each piece is compared with its hash first. DELTA_CORRUPT,
+   * and the writer can still be gone on with. The buffers may be reused when it resolves.
+   */
+  async writeStored(disk: number, chunk: StoredChunk): Promise<void> {
+    checkStoredShape(chunk, this.#reachBytes[disk] ?? 0);
+    const { offsetBytes, lengthBytes, codec, list, payload } = chunk;
+    const checking = { hasher: this.#hasher, ...this.#hosting };
+    let refusal: Fault | null = null;
+    await this.#inTurn(async (myTurn) => {
+      const data = await verifiedDataOf(chunk, checking).catch(corruptionOf);
+      await myTurn;
+      if (!(data instanceof Uint8Array)) {
+        refusal = data;
+        return null;
+      }
+      const canKeep = codec === "raw" || this.#mayCompress;
+      return await this.#store({ disk, offsetBytes, lengthBytes }, list, {
+        codec: canKeep ? codec : "raw",
+        payload: canKeep ? payload : data,
+      });
+    });
+    if (refusal !== null) throw refusal;
+  }
+
+  async #compress(disk: number, data: Uint8Array): Promise<Buffer | null> {
+    const { codec } = this.#options;
+    const wanted = typeof codec === "function" ? codec(disk) : codec;
+    if (wanted !== "zstd" || !this.#trial.shouldTry()) return null;
     const payload = await encodeZstdPayload(data, this.#hosting);
     this.#trial.tell({ isSmaller: payload !== null });
     return payload;
@@ -141,7 +180,7 @@ export class DeltaWriter implements AsyncDisposable {
     this.#assertExtent(disk, offsetBytes, lengthBytes);
     return this.#inTurn(async (myTurn) => {
       const stored = await reader.readStored(entry);
-      const canKeep = stored.codec === "raw" || this.#options.codec === stored.codec;
+      const canKeep = stored.codec === "raw" || this.#mayCompress;
       await myTurn;
       return await this.#store({ disk, offsetBytes, lengthBytes }, stored.list, {
         codec: canKeep ? stored.codec : "raw",
@@ -151,10 +190,20 @@ export class DeltaWriter implements AsyncDisposable {
   }
 
   /**
-   * Writes index and trailer and makes the file's content durable. The caller renames it and syncs the directory.
-   * Waits for calls under way; no call may follow.
+   * DELTA_CORRUPT unless all that was added so far, with the header, has this content root. Waits for calls under way.
    */
-  async finish(): Promise<FinishedDelta> {
+  async checkContent(expected: HashHex): Promise<void> {
+    await this.#lastTurn;
+    this.#throwIfDone();
+    const root = contentRootOf(sha256(this.#header), this.#index.finish().logicalTable);
+    checkRoot(hexOf(root) as HashHex, expected);
+  }
+
+  /**
+   * Writes index and trailer and makes the file's content durable. The caller renames it and syncs the directory.
+   * Waits for calls under way; no call may follow. DELTA_CORRUPT when extents overlap, or the root is not `expected`.
+   */
+  async finish(expected: HashHex | null = null): Promise<FinishedDelta> {
     assert(this.#state === "writing", "a delta is finished once");
     this.#state = "finishing";
     await this.#lastTurn;
@@ -162,6 +211,7 @@ export class DeltaWriter implements AsyncDisposable {
     const index = this.#index.finish();
     const headerHash = sha256(this.#header);
     const contentRoot = contentRootOf(headerHash, index.logicalTable);
+    if (expected !== null) checkRoot(hexOf(contentRoot) as HashHex, expected);
     const indexPositionBytes = this.#stream.positionBytes;
     const sizeBytes = indexPositionBytes + indexLengthBytes(index.entryCount) + trailerLengthBytes;
     const trailer = encodeTrailer({
@@ -254,4 +304,16 @@ export class DeltaWriter implements AsyncDisposable {
     assert(offsetBytes % sectorSizeBytes === 0 && lengthBytes % sectorSizeBytes === 0);
     assert(offsetBytes >= 0 && lengthBytes > 0 && offsetBytes + lengthBytes <= reachBytes);
   }
+}
+
+function checkRoot(found: HashHex, expected: HashHex): void {
+  if (found === expected) return;
+  const details = { expectedRoot: expected, foundRoot: found };
+  throw deltaCorrupt("index", "what arrived is not what was sent", details);
+}
+
+/** Damage is an answer here; everything else is not. */
+function corruptionOf(error: unknown): Fault {
+  if (isFault(error, "DELTA_CORRUPT")) return error;
+  throw error;
 }

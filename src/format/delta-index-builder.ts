@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Fault } from "../base/fault.ts";
 import { viewOf, writeUint64 } from "./bytes.ts";
 import { type Codec, codecNumber } from "./codec.ts";
+import { deltaCorrupt } from "./delta-corrupt.ts";
 import { DeltaIndex, entryKinds } from "./delta-index.ts";
 import {
   indexEntriesMax,
@@ -53,7 +54,7 @@ export class DeltaIndexBuilder {
     }
   }
 
-  /** The index of all that was added, neighbouring zero extents joined. Overlapping extents are a bug of the caller. */
+  /** The index of all that was added, neighbouring zero extents joined. DELTA_CORRUPT when extents overlap. */
   finish(): DeltaIndex {
     const added = this.#index();
     const order = sortedOrder(added);
@@ -139,7 +140,8 @@ function sortedOrder(index: DeltaIndex): Uint32Array {
     const [before, entry] = [order[place - 1]!, order[place]!];
     const isApart =
       index.disk(before) < index.disk(entry) || index.endBytes(before) <= index.offsetBytes(entry);
-    assert(isApart, "two extents of one delta overlap");
+    // What is added may come across a link.
+    if (!isApart) throw deltaCorrupt("index", "two extents of the delta overlap");
   }
   return order;
 }

@@ -38,7 +38,11 @@ const ledgerBodies = {
   /** The first record, and the first only. `vault` tells vaults apart. */
   "group-created": z.strictObject({ group: name, vault: id }),
   /** A delta was renamed into place: its point exists. */
-  "point-sealed": z.strictObject(delta),
+  "point-sealed": z.strictObject({
+    ...delta,
+    /** The two sites' clocks when it was taken; absent where one host did both. */
+    clock: z.strictObject({ offsetMs: z.int(), errorMs: z.int().min(1) }).exactOptional(),
+  }),
   /** `sources`, oldest first, were merged into one delta with a header, root and file of its own. */
   "deltas-merged": z.strictObject({
     ...delta,
@@ -67,6 +71,8 @@ const ledgerBodies = {
   }),
   /** The bases of disks that no remaining point has were removed. */
   "bases-dropped": z.strictObject({ identities: z.array(id).max(disksMax), reason: sentence }),
+  /** Nothing had changed since the point at `atMs`, on its taker's wall clock. */
+  "point-current": z.strictObject({ point: namedPoint, atMs: count }),
 } as const;
 
 /** A kind of event. */
@@ -93,11 +99,20 @@ const kindsInOrder: readonly LedgerKind[] = [
   "generation-raised",
   "base-adopted",
   "bases-dropped",
+  "point-current",
 ];
+/** Kinds that version 1 of the record has. */
+const kindsInVersion1 = 11;
 
 /** The kind's number in the file. */
 export function ledgerKindNumber(kind: LedgerKind): number {
   return kindsInOrder.indexOf(kind) + 1;
+}
+
+/** The version of the record that an entry needs: programs that know only an older one are told so, not that it is damaged. */
+export function ledgerVersionOf(entry: LedgerEntry): number {
+  const isNewer = ledgerKindNumber(entry.kind) > kindsInVersion1;
+  return isNewer || (entry.kind === "point-sealed" && entry.body.clock !== undefined) ? 2 : 1;
 }
 
 /** The kind of a number, or null for one that this program does not know. */

@@ -18,11 +18,12 @@ import {
   type LedgerEntry,
   ledgerKindNumber,
   ledgerKindOf,
+  ledgerVersionOf,
   parseLedgerEntry,
 } from "./ledger-entry.ts";
 
-/** The version that this program writes, and the newest it reads. */
-const ledgerVersion = 1;
+/** The newest version of a record that this program reads; it writes the oldest that does. */
+const ledgerVersion = 2;
 /** The first bytes of every record. */
 const ledgerMagic = Buffer.from("AFTL", "latin1");
 /** Before the body: magic, version, kind, body's length, reserved, number, time, hash of the record before. */
@@ -93,7 +94,7 @@ export function encodeRecord(
   const bytes = Buffer.alloc(frontLengthBytes + body.length + backLengthBytes);
   const view = viewOf(bytes);
   bytes.set(ledgerMagic, 0);
-  view.setUint16(4, ledgerVersion, true);
+  view.setUint16(4, ledgerVersionOf(entry), true);
   view.setUint16(6, ledgerKindNumber(entry.kind), true);
   view.setUint32(8, body.length, true);
   writeUint64(view, 16, number);

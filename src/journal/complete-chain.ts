@@ -37,7 +37,7 @@ export async function writeCompleted(
   const file = deltaFileName(header, true);
   const path = join(layout.incoming, file);
   await files.remove(path);
-  const { codec } = journal.options;
+  const codec = journal.codecFor(header);
   await using writer = await createDelta({ files, path, header, codec, signal });
   for (const [place, { identity, sizeBytes, previousSizeBytes }] of header.disks.entries()) {
     for (const run of coveredRuns(chainOnly.disk(identity).index, sizeBytes)) {

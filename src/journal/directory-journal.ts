@@ -2,18 +2,21 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { isFault } from "../base/fault.ts";
-import type { PointId } from "../core/ids.ts";
+import type { DiskName, PointId } from "../core/ids.ts";
 import type {
+  IntakeStanding,
   Journal,
   PointWriter,
+  Sealing,
   StagedDisk,
   StagedStatus,
   StageRequest,
 } from "../core/journal.ts";
-import type { Point, PointCost, PointHeader } from "../core/point.ts";
-import { createDelta, type FinishedDelta } from "../delta/writer.ts";
+import type { Generation, Point, PointCost, PointHeader } from "../core/point.ts";
+import { type CodecChoice, createDelta, type FinishedDelta } from "../delta/writer.ts";
 import type { Codec } from "../format/codec.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
+import { Confirmations } from "./confirmations.ts";
 import type { DeltaFile } from "./delta-files.ts";
 import { Group, type GroupOptions } from "./group.ts";
 import { recoverGroup } from "./group-recovery.ts";
@@ -23,7 +26,7 @@ import type { LedgerFile } from "./ledger-file.ts";
 import { type MoveBaseOptions, type MoveBaseResult, moveBase } from "./move-base.ts";
 import { DeltaPointWriter, refused } from "./point-writer.ts";
 import { type ScrubOptions, scrub } from "./scrub.ts";
-import { checkMaySeal } from "./seal-rules.ts";
+import { checkGeneration, checkMaySeal } from "./seal-rules.ts";
 import type { StagedBlocks, StagedOver } from "./staged-blocks.ts";
 import { Staging } from "./staging.ts";
 import { type ThinOptions, type ThinResult, thin } from "./thin.ts";
@@ -35,7 +38,15 @@ export interface OpenJournalOptions extends GroupOptions {
   readonly clock: Clock;
   /** How new deltas are stored. */
   readonly codec: Codec;
+  /**
+   * Instead of `codec`, how chunks of a disk are stored that are not compressed yet, asked anew for each; those that come compressed
+   * stay so. May answer differently while a delta is being written.
+   */
+  readonly codecOf?: CodecOf;
 }
+
+/** How chunks of a disk are stored. */
+export type CodecOf = (disk: DiskName) => Codec;
 
 /** Opens a group for writing; the caller holds the vault's writer lock. Recovers what the last writer left. */
 export async function openDirectoryJournal(options: OpenJournalOptions): Promise<DirectoryJournal> {
@@ -55,7 +66,10 @@ export class DirectoryJournal implements Journal {
   readonly staging: Staging;
   readonly indexCache: IndexCache;
   readonly options: OpenJournalOptions;
+  readonly #confirmations: Confirmations;
   #isWriting = false;
+  /** Ends when the seals and raised generations asked for so far have ended. */
+  #lastCommit: Promise<unknown> = Promise.resolve();
   #lastChange: Promise<unknown> = Promise.resolve();
   /** Delta files that were renamed into place and whose record then failed: they must go before anything else is sealed. */
   readonly #unentered = new Set<string>();
@@ -70,6 +84,7 @@ export class DirectoryJournal implements Journal {
     this.staging = parts.staging;
     this.ledger = parts.ledger;
     this.options = parts.options;
+    this.#confirmations = new Confirmations(parts.group, parts.options.clock);
     this.indexCache = new IndexCache(parts.group.files, parts.group.layout.indexCache);
     this.refreshIndexCache();
   }
@@ -87,6 +102,43 @@ export class DirectoryJournal implements Journal {
     return this.group.points();
   }
 
+  /** Who may write; null before the first point of a group that nobody was given. */
+  get generation(): Generation | null {
+    return this.group.state.generation;
+  }
+
+  async ask(): Promise<IntakeStanding> {
+    const staged = await this.staged();
+    return { head: this.head(), staged, generation: this.generation, owed: null };
+  }
+
+  /** Here nothing waits: a sealed point is the vault's head. */
+  owedSince(): null {
+    return null;
+  }
+
+  async confirmCurrent({ point, atMs }: { readonly point: PointId; readonly atMs: number }) {
+    if (!this.#confirmations.take(point, atMs) || !this.#confirmations.isDue) return;
+    await this.#oneCommitAtATime(() => this.#recordConfirmation());
+  }
+
+  /** Hands the group to another writer: whoever wrote before is refused from now on, a delta under way included. STORAGE_*. */
+  raiseGeneration({ holder, reason }: { readonly holder: string; readonly reason: string }) {
+    return this.#oneCommitAtATime(async () => {
+      const generation = { number: (this.generation?.number ?? 0) + 1, holder };
+      await this.#removeUnentered();
+      await this.enter({ kind: "generation-raised", body: { generation, reason } });
+      return generation;
+    });
+  }
+
+  /** How the chunks of a delta with that header are stored. */
+  codecFor({ disks }: Pick<PointHeader, "disks">): CodecChoice {
+    const { codec, codecOf } = this.options;
+    if (codecOf === undefined) return codec;
+    return (place) => codecOf(disks[place]!.name);
+  }
+
   async begin(header: PointHeader): Promise<PointWriter> {
     assert(!this.#isWriting, "one delta at a time");
     checkMaySeal(this.group.state, header);
@@ -98,11 +150,13 @@ export class DirectoryJournal implements Journal {
       const path = join(layout.incoming, file);
       await files.remove(path);
       const signal = new AbortController().signal;
-      const delta = await createDelta({ files, path, header, codec: this.options.codec, signal });
+      const codec = this.codecFor(header);
+      const delta = await createDelta({ files, path, header, codec, signal });
       return new DeltaPointWriter({
         header,
         delta,
-        commit: (finished, cost, adopted) => this.#commit(header, { finished, cost, adopted }),
+        commit: (finished, sealing, adopted) =>
+          this.#oneCommitAtATime(() => this.#commit(header, { finished, sealing, adopted })),
         release: () => {
           this.#isWriting = false;
         },
@@ -174,6 +228,9 @@ export class DirectoryJournal implements Journal {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#lastChange;
+    await this.#oneCommitAtATime(() => this.#recordConfirmation()).catch((error: unknown) => {
+      if (!isFault(error)) throw error; // Advisory: whoever confirmed will confirm again.
+    });
     await this.indexCache.settled();
     await this.ledger[Symbol.asyncDispose]();
   }
@@ -183,6 +240,19 @@ export class DirectoryJournal implements Journal {
     const turn = this.#lastChange.then(work);
     this.#lastChange = turn.catch(() => {}); // Its caller's; the next change starts afresh.
     return turn;
+  }
+
+  #oneCommitAtATime<Result>(work: () => Promise<Result>): Promise<Result> {
+    const turn = this.#lastCommit.then(work);
+    this.#lastCommit = turn.catch(() => {}); // Its caller's; the next one starts afresh.
+    return turn;
+  }
+
+  async #recordConfirmation(): Promise<void> {
+    const owed = this.#confirmations.owed();
+    if (owed.length === 0) return;
+    await this.enter(...owed);
+    this.#confirmations.recorded();
   }
 
   async #stagedOver(request: StageRequest): Promise<StagedOver | null> {
@@ -205,12 +275,13 @@ export class DirectoryJournal implements Journal {
     header: PointHeader,
     sealed: {
       finished: FinishedDelta;
-      cost: Pick<PointCost, "dirtyBytes" | "readBytes">;
+      sealing: Sealing;
       adopted: readonly StagedBlocks[];
     },
   ): Promise<Point> {
-    const { finished, adopted } = sealed;
+    const { finished, adopted, sealing } = sealed;
     const { state, files, layout } = this.group;
+    checkGeneration(state, header);
     const before = state.sealedAs(header.sequence);
     if (before !== null) return this.#answerAgain(header, finished);
     checkMaySeal(state, header);
@@ -219,14 +290,16 @@ export class DirectoryJournal implements Journal {
     const path = join(layout.deltas, file);
     const { machines: _, ...point } = header;
     const { contentRoot, dataBytes, zeroBytes, sizeBytes: storedBytes } = finished;
-    const cost: PointCost = { ...sealed.cost, dataBytes, zeroBytes, storedBytes };
-    const body = { point, machinesHash, contentRoot, file, cost };
+    const { dirtyBytes, readBytes } = sealing;
+    const cost: PointCost = { dirtyBytes, readBytes, dataBytes, zeroBytes, storedBytes };
+    const clock = sealing.clock == null ? {} : { clock: sealing.clock };
+    const body = { point, machinesHash, contentRoot, file, cost, ...clock };
     this.#unentered.add(path);
     try {
       await files.rename(join(layout.incoming, file), path);
       await files.syncDirectory(layout.deltas);
       const sealedEntry = { kind: "point-sealed", body: body as never } as const;
-      await this.enter(...baseEntries(adopted), sealedEntry);
+      await this.enter(...this.#confirmations.owed(), ...baseEntries(adopted), sealedEntry);
     } catch (error) {
       // The sender is told that there is no such point; what cannot be removed now is removed before the next one.
       await this.#removeUnentered().catch((removing: unknown) => {

@@ -46,6 +46,14 @@ export async function recoverGroup(group: Group, staging: Staging, clock: Clock)
   return file;
 }
 
+const setAsideFor = [
+  "DELTA_CORRUPT",
+  "DELTA_VERSION",
+  "SEAL_REFUSED",
+  "GENERATION_STALE",
+  "GENERATION_CONFLICT",
+] as const;
+
 /** A delta that was renamed into place and not entered: the crash came between the two. */
 async function enterSealedHead(group: Group, ledger: LedgerFile): Promise<void> {
   const { files, layout, state } = group;
@@ -63,7 +71,7 @@ async function enterSealedHead(group: Group, ledger: LedgerFile): Promise<void> 
       for (const entry of entries) state.apply(entry, atMs);
       group.notes.push(`Point #${reader.header.sequence} was sealed and is now in the ledger.`);
     } catch (error) {
-      if (!isFault(error, "DELTA_CORRUPT", "DELTA_VERSION", "SEAL_REFUSED")) throw error;
+      if (!isFault(error, ...setAsideFor)) throw error;
       await setAside(group, name, error);
     }
   }

@@ -1,4 +1,5 @@
 import { Fault } from "../base/fault.ts";
+import type { ClockComparison } from "../core/clock-comparison.ts";
 import type { DiskIdentity, GroupName, HashHex, PointId } from "../core/ids.ts";
 import type { Generation, PointCost, PointDisk, PointHeader } from "../core/point.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
@@ -12,6 +13,8 @@ export interface LedgerPoint {
   readonly cost: PointCost;
   readonly verifiedAtMs: number | null;
   readonly drilledAtMs: number | null;
+  readonly currentAtMs: number | null;
+  readonly clock: ClockComparison | null;
 }
 
 /** A delta file that views read: all that changed between two points. */
@@ -45,6 +48,7 @@ export interface SealedAs {
 }
 
 type SealedBody = Extract<LedgerEntry, { kind: "point-sealed" }>["body"];
+type MergedBody = Extract<LedgerEntry, { kind: "deltas-merged" }>["body"];
 
 /** What the ledger's records add up to. Holds nothing that is not in the ledger. */
 export class GroupState {
@@ -53,6 +57,8 @@ export class GroupState {
   /** Sequence of the point at which the base stands; 0 is the staged base of the first point. */
   position = 0;
   generation: Generation | null = null;
+  /** Who held the generations before, by their number: told apart from those who never did. */
+  #formerHolders = new Map<string, number>();
   /** Of the newest point ever sealed. */
   headSequence = 0;
   /** No point above is forgotten; 0 when none is. */
@@ -70,6 +76,7 @@ export class GroupState {
     copy.vault = this.vault;
     copy.position = this.position;
     copy.generation = this.generation;
+    copy.#formerHolders = new Map(this.#formerHolders);
     copy.headSequence = this.headSequence;
     copy.#open = new Map(this.#open);
     copy.forgottenSequenceMax = this.forgottenSequenceMax;
@@ -103,6 +110,11 @@ export class GroupState {
   sealedAs(sequence: number): SealedAs | null {
     const point = this.pointAt(sequence);
     return point === null ? (this.#retired.get(sequence) ?? null) : sealedAsOf(point);
+  }
+
+  /** The newest generation before the current one that `holder` held; null when there is none. */
+  formerNumberOf(holder: string): number | null {
+    return this.#formerHolders.get(holder) ?? null;
   }
 
   get head(): LedgerPoint | null {
@@ -162,13 +174,23 @@ export class GroupState {
         if (entry.body.hasPassed) this.#change(entry.body.point.sequence, { drilledAtMs: atMs });
         return;
       case "generation-raised":
-        this.generation = entry.body.generation;
+        this.#raise(entry.body.generation);
+        return;
+      case "point-current":
+        this.#change(entry.body.point.sequence, { currentAtMs: entry.body.atMs });
         return;
       case "retention-lock-set":
       case "base-adopted":
       case "bases-dropped":
         return;
     }
+  }
+
+  #raise(generation: Generation): void {
+    const { generation: before } = this;
+    if (before !== null) this.#formerHolders.set(before.holder, before.number);
+    this.#formerHolders.delete(generation.holder);
+    this.generation = generation;
   }
 
   /** Points are replaced, never changed: copies of the state share them. */
@@ -206,11 +228,13 @@ export class GroupState {
       cost: body.cost,
       verifiedAtMs: null,
       drilledAtMs: null,
+      currentAtMs: null,
+      clock: body.clock ?? null,
     });
     this.#ids.set(facts.id, facts.sequence);
     this.#deltas.push({ ...deltaOf(body), disks: facts.disks });
     this.headSequence = facts.sequence;
-    this.generation = facts.generation;
+    if (this.generation?.number !== facts.generation.number) this.#raise(facts.generation);
   }
 }
 
@@ -218,7 +242,7 @@ function sealedAsOf({ facts, contentRoot, sealedAtMs }: LedgerPoint): SealedAs {
   return { id: facts.id, contentRoot, sealedAtMs };
 }
 
-function deltaOf(body: SealedBody): LedgerDelta {
+function deltaOf(body: SealedBody | MergedBody): LedgerDelta {
   return {
     fromSequence: body.point.fromSequence,
     sequence: body.point.sequence,

@@ -28,6 +28,8 @@ export class Group {
   readonly pins: Pins;
   readonly machines: MachinesStore;
   state = new GroupState();
+  /** The newest confirmation of the head, in the ledger or not yet there; the writer's only. */
+  confirmed: { readonly point: PointId; readonly atMs: number } | null = null;
   /** What was found wrong and put right or worked around, one sentence each. */
   readonly notes: string[] = [];
 
@@ -50,9 +52,12 @@ export class Group {
 
   pointOf(point: LedgerPoint): Point {
     const { facts, machinesHash, contentRoot, sealedAtMs, cost } = point;
-    const { verifiedAtMs, drilledAtMs } = point;
+    const { verifiedAtMs, drilledAtMs, clock } = point;
     const machines = this.machines.get(machinesHash);
-    return { ...facts, machines, contentRoot, sealedAtMs, cost, verifiedAtMs, drilledAtMs };
+    const confirmedAtMs = this.confirmed?.point === facts.id ? this.confirmed.atMs : null;
+    const currentAtMs = confirmedAtMs ?? point.currentAtMs;
+    const seen = { sealedAtMs, verifiedAtMs, drilledAtMs, currentAtMs };
+    return { ...facts, machines, contentRoot, cost, clock, ...seen };
   }
 
   /** The open point of that id. POINT_UNKNOWN, POINT_RETIRED. */

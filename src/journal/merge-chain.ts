@@ -40,7 +40,7 @@ export async function writeMerged(
   const file = deltaFileName(header);
   const path = join(layout.incoming, file);
   await files.remove(path);
-  const { codec } = journal.options;
+  const codec = journal.codecFor(header);
   const finished = await mergeDeltas({ files, path, header, codec, readers, signal });
   return { file, header, finished, sources };
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { Fault, isFault } from "../base/fault.ts";
 import type { DiskIdentity } from "../core/ids.ts";
-import type { PointWriter, StagedDisk } from "../core/journal.ts";
-import type { Point, PointCost, PointDisk, PointHeader } from "../core/point.ts";
+import type { PointWriter, Sealing, StagedDisk, StoredChunk } from "../core/journal.ts";
+import type { Point, PointDisk, PointHeader } from "../core/point.ts";
 import type { DeltaWriter, FinishedDelta } from "../delta/writer.ts";
 import { RunSet } from "./run-set.ts";
 import { StagedBlocks } from "./staged-blocks.ts";
@@ -10,7 +10,7 @@ import { StagedBlocks } from "./staged-blocks.ts";
 /** What the journal does with a finished delta. */
 export type Commit = (
   finished: FinishedDelta,
-  cost: Pick<PointCost, "dirtyBytes" | "readBytes">,
+  sealing: Sealing,
   adopted: readonly StagedBlocks[],
 ) => Promise<Point>;
 
@@ -57,6 +57,14 @@ export class DeltaPointWriter implements PointWriter {
     await this.#delta.zero(place, offsetBytes, lengthBytes);
   }
 
+  async writeStored(disk: DiskIdentity, chunk: StoredChunk): Promise<void> {
+    const { offsetBytes, lengthBytes } = chunk;
+    const place = this.#placeOf(disk, offsetBytes + lengthBytes);
+    await this.#delta.writeStored(place, chunk);
+    // Only now: what was refused is still a gap.
+    this.#written[place]?.add(offsetBytes, lengthBytes);
+  }
+
   async adopt(staged: StagedDisk): Promise<void> {
     assert(staged instanceof StagedBlocks, "staged by this journal");
     const { kind, identity } = staged.status;
@@ -85,8 +93,8 @@ export class DeltaPointWriter implements PointWriter {
     }
   }
 
-  seal(cost: Pick<PointCost, "dirtyBytes" | "readBytes">): Promise<Point> {
-    this.#sealing ??= this.#sealNow(cost);
+  seal(sealing: Sealing): Promise<Point> {
+    this.#sealing ??= this.#sealNow(sealing);
     return this.#sealing;
   }
 
@@ -104,13 +112,21 @@ export class DeltaPointWriter implements PointWriter {
     }
   }
 
-  async #sealNow(cost: Pick<PointCost, "dirtyBytes" | "readBytes">): Promise<Point> {
+  async #sealNow(sealing: Sealing): Promise<Point> {
+    const contentRoot = sealing.contentRoot ?? null;
+    const hasTails = this.#header.disks.some(
+      (disk, place) => this.#tailGaps(place, disk).length > 0,
+    );
+    // What the sender wrote is checked before anything is added to it.
+    if (contentRoot !== null && hasTails) await this.#delta.checkContent(contentRoot);
     for (const [place, disk] of this.#header.disks.entries()) {
       if (disk.previousSizeBytes === null) this.#checkHasBase(disk);
-      else await this.#zeroTail(place, disk.sizeBytes, disk.previousSizeBytes);
+      for (const gap of this.#tailGaps(place, disk)) {
+        await this.#delta.zero(place, gap.offsetBytes, gap.endBytes - gap.offsetBytes);
+      }
     }
-    const finished = await this.#delta.finish();
-    return await this.#commit(finished, cost, this.#adopted);
+    const finished = await this.#delta.finish(hasTails ? null : contentRoot);
+    return await this.#commit(finished, sealing, this.#adopted);
   }
 
   #checkHasBase(disk: PointDisk): void {
@@ -122,14 +138,11 @@ export class DeltaPointWriter implements PointWriter {
    * Between its former end and its new one a disk seals zeroes where nothing was written: of a shrunk disk, so that nothing old
    * comes back when it grows; of a grown one, because beneath it the base may be as large as the disk once was.
    */
-  async #zeroTail(place: number, sizeBytes: number, previousSizeBytes: number): Promise<void> {
-    const [from, to] = [
-      Math.min(sizeBytes, previousSizeBytes),
-      Math.max(sizeBytes, previousSizeBytes),
-    ];
-    for (const gap of [...this.#written[place]!.gaps(from, to)]) {
-      await this.#delta.zero(place, gap.offsetBytes, gap.endBytes - gap.offsetBytes);
-    }
+  #tailGaps(place: number, { sizeBytes, previousSizeBytes }: PointDisk) {
+    if (previousSizeBytes === null) return [];
+    const from = Math.min(sizeBytes, previousSizeBytes);
+    const to = Math.max(sizeBytes, previousSizeBytes);
+    return [...this.#written[place]!.gaps(from, to)];
   }
 
   #placeOf(disk: DiskIdentity, endBytes: number): number {

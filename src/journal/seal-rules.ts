@@ -1,10 +1,12 @@
+import { Fault } from "../base/fault.ts";
 import type { PointHeader } from "../core/point.ts";
 import type { GroupState } from "./group-state.ts";
 import { refused } from "./point-writer.ts";
 
 /**
  * Whether a delta may be sealed on top of what the ledger holds. A sequence that was sealed before may come again: the answer
- * depends on its content root, which is known at the end. SEAL_REFUSED says what does not fit.
+ * depends on its content root, which is known at the end. SEAL_REFUSED says what does not fit and attaching cures;
+ * GENERATION_STALE and GENERATION_CONFLICT (details.holder, details.number) that another may write.
  */
 export function checkMaySeal(state: GroupState, header: PointHeader): void {
   if (header.group !== state.group) {
@@ -24,15 +26,18 @@ export function checkMaySeal(state: GroupState, header: PointHeader): void {
   checkDisks(state, header);
 }
 
-function checkGeneration(state: GroupState, header: PointHeader): void {
-  const { generation } = state;
-  if (generation === null || header.generation.number > generation.number) return;
-  const isSame =
-    header.generation.number === generation.number &&
-    header.generation.holder === generation.holder;
-  if (isSame) return;
-  const { number, holder } = generation;
-  throw refused(header, `generation ${number} of the group is held by ${holder}`);
+/**
+ * Only the holder of the current generation writes; a group without one is claimed as number 1. No number is ever inferred:
+ * raising it is a record of its own.
+ */
+export function checkGeneration(state: GroupState, header: PointHeader): void {
+  const { number, holder } = header.generation;
+  const current = state.generation ?? { number: 1, holder };
+  if (number === current.number && holder === current.holder) return;
+  const code = number < current.number ? "GENERATION_STALE" : "GENERATION_CONFLICT";
+  const holds = `generation ${current.number} of the group is held by ${current.holder}`;
+  const message = `${header.group}: ${holds}, not generation ${number} by ${holder}`;
+  throw new Fault(code, message, { group: header.group, ...current });
 }
 
 function checkDisks(state: GroupState, header: PointHeader): void {

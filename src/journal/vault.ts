@@ -8,7 +8,7 @@ import { type Prng, randomHex } from "../base/prng.ts";
 import { KIB } from "../base/units.ts";
 import { type GroupName, parseGroupName } from "../core/ids.ts";
 import type { Codec } from "../format/codec.ts";
-import { type DirectoryJournal, openDirectoryJournal } from "./directory-journal.ts";
+import { type CodecOf, type DirectoryJournal, openDirectoryJournal } from "./directory-journal.ts";
 import { type GroupReader, openGroupReader } from "./group.ts";
 import { LedgerFile } from "./ledger-file.ts";
 import { groupLayout, groupsDirectory, vaultFile, writerLockFile } from "./vault-layout.ts";
@@ -72,6 +72,8 @@ export interface OpenVaultOptions {
   readonly prng: Prng;
   /** How new deltas are stored; `raw` when not given. */
   readonly codec?: Codec;
+  /** Instead of `codec`, by disk and at any time anew; what comes compressed stays so. */
+  readonly codecOf?: CodecOf;
 }
 
 /** An open vault. Disposing releases the writer lock; journals and views opened from it must be disposed before. */
@@ -114,8 +116,9 @@ export async function openVault(options: OpenVaultOptions): Promise<Vault> {
     journal: async (name) => {
       requireLock(lock);
       await mustExist(name);
-      const { clock, codec = "raw" } = options;
-      return openDirectoryJournal({ ...groupOptions(name), clock, codec });
+      const { clock, codec = "raw", codecOf } = options;
+      const storing = codecOf === undefined ? { codec } : { codec, codecOf };
+      return openDirectoryJournal({ ...groupOptions(name), clock, ...storing });
     },
     reader: async (name) => {
       await mustExist(name);
