@@ -62,6 +62,15 @@ const drivesSchema = z.array(
     inserted: z.object({ "node-name": z.string().optional() }).optional(),
   }),
 );
+// Nanoseconds of a busy guest pass 2^53 after a hundred days of writing; the last digits do not matter then.
+const counter = z.number().nonnegative();
+const blockStatsSchema = z.array(
+  z.object({
+    qdev: z.string().optional(),
+    "node-name": z.string().optional(),
+    stats: z.object({ wr_operations: counter, wr_bytes: counter, wr_total_time_ns: counter }),
+  }),
+);
 
 /** Reads the answer to `query-named-block-nodes`. QMP_PROTOCOL when it is not one. */
 export function parseNodes(answer: unknown): readonly BlockGraphNode[] {
@@ -95,6 +104,38 @@ export function parseDrives(answer: unknown): readonly GuestDrive[] {
     drive: drive.device,
     device: drive.qdev ?? "",
     node: drive.inserted?.["node-name"] ?? null,
+  }));
+}
+
+/**
+ * Reads the nodes at the tops of drives from the answer to `query-block`, which tells their bitmaps as well: one question for
+ * what is written to and what it recorded. QMP_PROTOCOL when it is not one.
+ */
+export function parseTopNodes(answer: unknown): readonly BlockGraphNode[] {
+  const filled = z.array(z.object({ inserted: z.unknown() }));
+  const drives = parsed(filled, answer, "query-block");
+  return parseNodes(drives.flatMap(({ inserted }) => (inserted === undefined ? [] : [inserted])));
+}
+
+/** What one device's guest has written since it started. */
+export interface DeviceWrites {
+  /** Id or object path of the guest's device; empty when none is attached. */
+  readonly device: string;
+  /** The node at the top; empty when there is none. */
+  readonly node: string;
+  readonly operations: number;
+  readonly bytes: number;
+  readonly totalTimeNs: number;
+}
+
+/** Reads the answer to `query-blockstats`. QMP_PROTOCOL when it is not one. */
+export function parseBlockStats(answer: unknown): readonly DeviceWrites[] {
+  return parsed(blockStatsSchema, answer, "query-blockstats").map((entry) => ({
+    device: entry.qdev ?? "",
+    node: entry["node-name"] ?? "",
+    operations: entry.stats.wr_operations,
+    bytes: entry.stats.wr_bytes,
+    totalTimeNs: entry.stats.wr_total_time_ns,
   }));
 }
 

@@ -20,6 +20,8 @@ const command = (execute: string, args: QmpCommand["arguments"] = {}): QmpComman
 export const queryNodes = (): QmpCommand => command("query-named-block-nodes", { flat: true });
 /** The guest's drives. Not in the storage daemon. */
 export const queryDrives = (): QmpCommand => command("query-block");
+/** What each device of the guest has read and written. */
+export const queryBlockStats = (): QmpCommand => command("query-blockstats");
 export const queryExports = (): QmpCommand => command("query-block-exports");
 export const queryJobs = (): QmpCommand => command("query-jobs");
 export const queryStatus = (): QmpCommand => command("query-status");

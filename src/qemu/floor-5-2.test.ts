@@ -7,6 +7,7 @@ const copy = { job: "j", node: "data", target: "f", filterNode: "c" };
 const everything = {
   queryNodes: commands.queryNodes(),
   queryDrives: commands.queryDrives(),
+  queryBlockStats: commands.queryBlockStats(),
   queryExports: commands.queryExports(),
   queryJobs: commands.queryJobs(),
   queryStatus: commands.queryStatus(),

@@ -64,6 +64,7 @@ const argumentsOf: Readonly<Record<string, z.ZodType>> = {
   "query-qmp-schema": nothing,
   "query-named-block-nodes": z.strictObject({ flat: z.boolean().optional() }),
   "query-block": nothing,
+  "query-blockstats": z.strictObject({ "query-nodes": z.boolean().optional() }),
   "query-block-exports": nothing,
   "query-jobs": nothing,
   "query-status": nothing,

@@ -9,12 +9,13 @@ import {
   parseDrives,
   parseIds,
   parseNodes,
+  parseTopNodes,
 } from "../../qemu/block-graph.ts";
 import * as commands from "../../qemu/commands.ts";
 import { ownPrefix } from "../../qemu/own-names.ts";
 import type { Qmp } from "../../qemu/qmp.ts";
 import type { QmpCommand } from "../../qemu/qmp-messages.ts";
-import { type PlacedDisk, placeDisks } from "./disk-place.ts";
+import { isShown, type PlacedDisk, placeDisks } from "./disk-place.ts";
 import { refuseIothreads } from "./iothread.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 
@@ -59,6 +60,16 @@ export class Session {
     return await this.qmp.execute(command.execute, command.arguments, options);
   }
 
+  /** The same, but null for a command that a storage daemon in the machine's place (as tests have it) does not know. */
+  async runIfKnown(command: QmpCommand, signal: AbortSignal): Promise<unknown> {
+    try {
+      return await this.run(command, signal);
+    } catch (error) {
+      if (isFault(error, "QMP_REFUSED") && error.details.class === "CommandNotFound") return null;
+      throw error;
+    }
+  }
+
   /** The graph as it was when it was last asked for. */
   async graph(signal: AbortSignal): Promise<Graph> {
     return this.#graph ?? (await this.inspect(signal));
@@ -72,6 +83,24 @@ export class Session {
     if (this.isLive) await refuseIothreads(disks, (command) => this.run(command, signal));
     this.#graph = { nodes, disks };
     return this.#graph;
+  }
+
+  /**
+   * The disks as far as guests write to them, bitmaps counted anew; a disk that nobody writes to here is left out. One question,
+   * which QEMU answers without touching an image; a second one while a filter stands on a disk.
+   */
+  async count(signal: AbortSignal): Promise<readonly PlacedDisk[]> {
+    const { disks } = await this.graph(signal);
+    const answer = await this.runIfKnown(commands.queryDrives(), signal);
+    const drives = answer === null ? [] : parseDrives(answer);
+    const tops = answer === null ? [] : parseTopNodes(answer);
+    const isAtTop = disks.every(({ node }) => tops.some(({ name }) => name === node));
+    const nodes = isAtTop ? tops : parseNodes(await this.run(commands.queryNodes(), signal));
+    return disks.flatMap((disk) => {
+      const node = nodes.find(({ name }) => name === disk.node);
+      if (!node || node.isReadOnly || !isShown(node, { nodes, drives })) return [];
+      return [{ ...disk, sizeBytes: node.sizeBytes, bitmaps: node.bitmaps }];
+    });
   }
 
   /** Takes over what a `query-named-block-nodes` said that went with other commands. */
@@ -139,13 +168,8 @@ export class Session {
   }
 
   async #drives(signal: AbortSignal): Promise<readonly GuestDrive[]> {
-    try {
-      return parseDrives(await this.run(commands.queryDrives(), signal));
-    } catch (error) {
-      // A storage daemon in the machine's place (as tests have it) knows no drives.
-      if (isFault(error, "QMP_REFUSED") && error.details.class === "CommandNotFound") return [];
-      throw error;
-    }
+    const answer = await this.runIfKnown(commands.queryDrives(), signal);
+    return answer === null ? [] : parseDrives(answer);
   }
 
   async #listens(signal: AbortSignal): Promise<boolean> {

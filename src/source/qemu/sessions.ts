@@ -69,6 +69,16 @@ export class Sessions implements AsyncDisposable {
     };
   }
 
+  /** The machine's own QEMU, or null when it does not run: no daemon is started in its place. Faults as `hold` has them. */
+  async running(machine: QemuMachineSettings, signal: AbortSignal): Promise<Session | null> {
+    try {
+      return await this.#live.get(machine, () => this.#connect(machine, signal));
+    } catch (error) {
+      if (isFault(error, "QMP_MISSING")) return null;
+      throw error;
+    }
+  }
+
   /** Names in the scratch directory that are in use now. */
   async inUse(): Promise<ReadonlySet<string>> {
     return new Set([

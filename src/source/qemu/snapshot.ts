@@ -122,13 +122,15 @@ export class PointSnapshot implements Snapshot {
     return this.#releasing;
   }
 
-  async forget(): Promise<void> {
+  async forget({ keep }: { readonly keep: PointId | null } = { keep: null }): Promise<void> {
     if (this.#isForgotten) return;
     // From here on the point is the vault's head: whatever fails below, its bitmap stays.
     this.#isSealed = true;
     await this.release();
     await this.#context.phase("forget");
-    await removeBitmaps(this.#context, this.#freezes, ({ since }) => since.name);
+    await removeBitmaps(this.#context, this.#freezes, ({ since }) =>
+      since.id === keep ? null : since.name,
+    );
     this.#isForgotten = true;
     await this.#context.phase("forgotten");
   }

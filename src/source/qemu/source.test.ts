@@ -75,7 +75,7 @@ test("repair asks, removes what is stale, asks again, and sends nothing else", a
   );
   const report = await source.repair({ keep: [head], signal });
   expect(report).toEqual({
-    disks: [{ disk: { name: data, sizeBytes: 1024 }, state: "tracked", since: head }],
+    disks: [{ disk: { name: data, sizeBytes: 1024 }, state: "tracked", since: head, kept: [head] }],
     removed: [`db: bitmap ${nameOf(stale)} of node d0`],
   });
   expect(server.commands.map(({ execute }) => execute)).toEqual([

@@ -11,9 +11,12 @@ import { describeMachine } from "../../qemu/describe-machine.ts";
 import type { MachineDefinition } from "../../qemu/machine-definition.ts";
 import { Connector } from "./connector.ts";
 import type { SourceContext } from "./context.ts";
+import { countDirtyBytes } from "./dirty-bytes.ts";
 import { freezeGroup } from "./freeze.ts";
+import { countGuestWrites } from "./guest-writes.ts";
 import { openLiveDisk } from "./live-disk.ts";
 import { valuesOf } from "./machine-freeze.ts";
+import { pauseMachines } from "./pause.ts";
 import { repairMachine } from "./repair.ts";
 import { Scratch } from "./scratch.ts";
 import type { Session } from "./session.ts";
@@ -57,6 +60,18 @@ export function qemuSource(options: QemuSourceOptions): Source {
     },
     openLive: (disk, { signal }) => faulted(signal, () => openLive(context, disk, signal)),
     freeze: (request) => faulted(request.signal, () => freezeGroup(context, request)),
+    dirtyBytes: ({ since, signal }) => {
+      const work = () => countDirtyBytes(context, since, signal);
+      return faulted(signal, () => onceMore(sessions, work));
+    },
+    guestWrites: ({ signal }) => {
+      const work = () => countGuestWrites(context, signal);
+      return faulted(signal, () => onceMore(sessions, work));
+    },
+    pause: ({ signal }) => {
+      const work = () => pauseMachines(context, signal);
+      return faulted(signal, () => onceMore(sessions, work));
+    },
     async [Symbol.asyncDispose]() {
       await sessions[Symbol.asyncDispose]();
       await connector[Symbol.asyncDispose]();

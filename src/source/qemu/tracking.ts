@@ -56,9 +56,9 @@ export function trackingOf(
   before: readonly DirtyBitmap[],
 ): DiskTracking {
   const found = { name: disk.name, sizeBytes: disk.sizeBytes };
-  for (const id of keep) {
-    if (recordingSince(group, disk, id)) return { disk: found, state: "tracked", since: id };
-  }
+  const kept = keep.filter((id) => recordingSince(group, disk, id) !== null);
+  const [since] = kept;
+  if (since !== undefined) return { disk: found, state: "tracked", since, kept };
   return { disk: found, state: "untracked", cause: causeOf(group, disk, keep, before) };
 }
 
