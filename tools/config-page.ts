@@ -39,6 +39,32 @@ groups:
             node: wal
 `;
 
+const twoSitesExample = `state: /var/lib/afterimage/replicator
+targetRpoSeconds: 15
+metrics: 127.0.0.1:9641
+scratch:
+  directory: /var/lib/libvirt/afterimage
+spool:
+  capBytes: 200GiB
+link:
+  bytesPerSecondMax: 60MiB
+  schedule: ["mon-fri 08:00-18:00 10MiB"]
+sync:
+  windows: ["mon-sun 20:00-06:00"]
+groups:
+  - name: erp
+    compression: zstd
+    onStale: pause
+    machines:
+      - name: db
+        qmp: /run/db.qmp
+        disks:
+          - name: data
+            node: data
+          - name: wal
+            node: wal
+`;
+
 /** Has only what is required: what else the parsed value holds are defaults. */
 const smallest = `vault: /a
 scratch: {directory: /b}
@@ -51,19 +77,28 @@ export function configPage(): string {
   const rows = rowsOf(schema as SchemaNode, "", parseConfig(smallest, "smallest")).map(
     (row) => `| \`${row.key}\` | ${row.value} | ${row.fallback} | ${row.meaning} |`,
   );
-  return `# Configuration of \`afterimage run\`
+  return `# Configuration of \`afterimage up\` and \`afterimage replicator serve\`
 
 Made from \`src/cli/config-schema.ts\` by \`npx node tools/write-docs.ts\`; do not edit.
 
 One YAML file. Unknown keys, wrong values and parts that contradict each other are refused with the line and the key; nothing
 is guessed. Keys carry their unit (\`intervalSeconds\`, \`capBytes\`): a plain number is in that unit, and a string may bring
-another one (\`500ms\`, \`2s\`, \`5min\`, \`12h\`, \`7d\`; \`512MiB\`, \`4GiB\`). Paths are absolute. \`afterimage run CONFIG
---print-config\` shows the values that would be used and does nothing else.
+another one (\`500ms\`, \`2s\`, \`5min\`, \`12h\`, \`7d\`; \`512MiB\`, \`4GiB\`). Paths are absolute. \`--print-config\`
+shows the values that would be used and does nothing else.
 
-A disk or a QMP socket belongs to one group only, and scratch and vault do not lie within each other.
+A disk or a QMP socket belongs to one group only, and scratch lies neither within vault, state or spool nor around them.
+
+One process, source and vault on one host, \`afterimage up\`:
 
 \`\`\`yaml
 ${example}\`\`\`
+
+Two sites, \`afterimage replicator serve\`, after \`afterimage replicator join TOKEN\` has made the state directory. How long points stay is
+the vault's to say (\`vault.yaml\` there). \`SIGHUP\` reads the file again: interval and targets, caps, schedules, windows and
+compression apply at once, and what needs a restart is named in the log.
+
+\`\`\`yaml
+${twoSitesExample}\`\`\`
 
 | Key | Value | Default | Meaning |
 |---|---|---|---|

@@ -5,8 +5,8 @@ import { sqliteLocks } from "../journal/sqlite-locks.ts";
 import type { CommandContext } from "./command-context.ts";
 import { interruptedFault } from "./interruption.ts";
 import { runAfterimage } from "./main.ts";
-import type { Replicate } from "./run.ts";
 import { recordedTerminal } from "./terminal.ts";
+import type { Replicate } from "./up.ts";
 
 /** A command line that runs within the test's process. */
 export interface TestCommand {

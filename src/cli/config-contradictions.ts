@@ -1,18 +1,28 @@
-import { relative } from "node:path";
+import { join, relative } from "node:path";
 import { groupDisksMax } from "../core/limits.ts";
+import { sitesContradictions } from "./config-contradictions-sites.ts";
+import { intervalOf } from "./config-interval.ts";
 import type { Config } from "./config-schema.ts";
+
+/** A place in the configuration. */
+export type ConfigPath = readonly (string | number)[];
 
 /** Something in the configuration that is right by itself and wrong beside something else. */
 export interface Contradiction {
   /** Where the second of the two stands. */
-  readonly path: readonly (string | number)[];
+  readonly path: ConfigPath;
   readonly message: string;
 }
 
-/** Finds names used twice, a disk in two places, and directories within each other. */
-export function contradictionsOf(config: Config): readonly Contradiction[] {
+/** Whether a person wrote something at that place; defaults are not given. */
+export type IsGiven = (path: ConfigPath) => boolean;
+
+/** Finds names used twice, a disk in two places, keys of the other form, and directories within each other. */
+export function contradictionsOf(config: Config, isGiven: IsGiven): readonly Contradiction[] {
   return [
+    ...sitesContradictions(config, isGiven),
     ...directoriesWithinEachOther(config),
+    ...intervalContradictions(config, isGiven),
     ...config.groups.flatMap((group, groupIndex) => {
       const at = ["groups", groupIndex];
       return [
@@ -43,7 +53,7 @@ export function contradictionsOf(config: Config): readonly Contradiction[] {
 
 function namedTwice(
   things: readonly { readonly name: string }[],
-  path: readonly (string | number)[],
+  path: ConfigPath,
   what: string,
 ): readonly Contradiction[] {
   return things.flatMap((thing, index) => {
@@ -60,6 +70,40 @@ function tooLarge(config: Config): readonly Contradiction[] {
     const message = `${disks} disks; a group has at most ${groupDisksMax}`;
     return [{ path: ["groups", index, "machines"], message }];
   });
+}
+
+/** An interval is given or follows from a target, and bounds need a target that they can hold. */
+function intervalContradictions(config: Config, isGiven: IsGiven): readonly Contradiction[] {
+  const places: ConfigPath[] = [[], ...config.groups.map((_, index) => ["groups", index])];
+  const both = places.flatMap((at): Contradiction[] => {
+    if (!isGiven([...at, "intervalSeconds"]) || !isGiven([...at, "targetRpoSeconds"])) return [];
+    const message = "`intervalSeconds` is given beside it; one of the two decides";
+    return [{ path: [...at, "targetRpoSeconds"], message }];
+  });
+  if (both.length > 0) return both;
+  const policies = config.groups.map((group) => intervalOf(config, group));
+  const hasTarget = (at: ConfigPath) =>
+    at.length === 0
+      ? policies.some(({ kind }) => kind === "target")
+      : policies[Number(at[1])]?.kind === "target";
+  const aimless = places.flatMap((at) =>
+    ["intervalMinSeconds", "intervalMaxSeconds"].flatMap((key): Contradiction[] => {
+      if (!isGiven([...at, key]) || hasTarget(at)) return [];
+      return [{ path: [...at, key], message: "it needs `targetRpoSeconds`" }];
+    }),
+  );
+  const narrow = config.groups.flatMap((group, index): Contradiction[] => {
+    const policy = policies[index];
+    if (policy?.kind !== "target") return [];
+    const { intervalMinSeconds: min, targetRpoSeconds } = policy;
+    const max = group.intervalMaxSeconds ?? config.intervalMaxSeconds;
+    const path = ["groups", index, "intervalMinSeconds"];
+    if (min > max) return [{ path, message: `${min} s is above intervalMaxSeconds, ${max} s` }];
+    if (min < targetRpoSeconds) return [];
+    const message = `points every ${min} s cannot hold targetRpoSeconds, ${targetRpoSeconds} s`;
+    return [{ path, message }];
+  });
+  return [...aimless, ...narrow];
 }
 
 function inTwoPlaces(config: Config): readonly Contradiction[] {
@@ -101,10 +145,28 @@ function inTwoPlaces(config: Config): readonly Contradiction[] {
   return found;
 }
 
+/** Each of these directories is one's own; only the spool has its place in the state. */
 function directoriesWithinEachOther(config: Config): readonly Contradiction[] {
-  const isWithin = (inner: string, outer: string) => !relative(outer, inner).startsWith("..");
-  const { vault, scratch } = config;
-  if (!isWithin(scratch.directory, vault) && !isWithin(vault, scratch.directory)) return [];
-  const message = `scratch and vault must not lie within each other (vault: ${vault})`;
-  return [{ path: ["scratch", "directory"], message }];
+  const isWithin = (inner: string, outer: string) => {
+    const way = relative(outer, inner);
+    return way === "" || (way !== ".." && !way.startsWith("../"));
+  };
+  const { vault, state, scratch, spool } = config;
+  const scratchDirectory = scratch.directory;
+  const pairs: { what: string; other: string | undefined }[] = [
+    { what: "vault", other: vault },
+    { what: "state", other: state },
+    { what: "spool", other: spool.directory },
+  ];
+  const found = pairs.flatMap(({ what, other }): Contradiction[] => {
+    if (other === undefined) return [];
+    if (!isWithin(scratchDirectory, other) && !isWithin(other, scratchDirectory)) return [];
+    const message = `scratch and ${what} must not lie within each other (${what}: ${other})`;
+    return [{ path: ["scratch", "directory"], message }];
+  });
+  if (state !== undefined && spool.directory !== undefined && isWithin(state, spool.directory)) {
+    const message = `the state must not lie within the spool (state: ${state}); ${join(state, "spool")} would do`;
+    found.push({ path: ["spool", "directory"], message });
+  }
+  return found;
 }

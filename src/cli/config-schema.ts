@@ -1,34 +1,27 @@
-import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { GIB, MIB, TIB } from "../base/units.ts";
-import { parseDiskName, parseGroupName, parseMachineName } from "../core/ids.ts";
 import { groupMachinesMax } from "../core/limits.ts";
+import { compressionSchema, groupNameSchema, machineSchema, pathSchema } from "./config-machine.ts";
+import {
+  groupLinkSchema,
+  linkSchema,
+  metricsSchema,
+  productionSchema,
+  spoolSchema,
+  syncSchema,
+} from "./config-sites.ts";
 import { durationSeconds, sizeBytes } from "./config-values.ts";
 
 const yearSeconds = 366 * 86_400;
 const groupsMax = 64;
-const machineDisksMax = 64;
 
-const path = z
-  .string()
-  .max(4096)
-  .refine((text) => isAbsolute(text) && !text.includes("\0"), "an absolute path");
+/** Neither interval nor target given: this. */
+const intervalDefaultSeconds = 10;
+const targetIntervalMinSeconds = 1;
+const targetIntervalMaxSeconds = 300;
 
-const names = "1 to 63 of a-z, 0-9, '-', '_', '.', starting with a letter or digit";
-const groupName = z.string().transform((text, context) => {
-  const name = parseGroupName(text);
-  if (name !== null) return name;
-  context.addIssue({ code: "custom", message: names });
-  return z.NEVER;
-});
-const machineName = z.string().transform((text, context) => {
-  const name = parseMachineName(text);
-  if (name !== null) return name;
-  context.addIssue({ code: "custom", message: names });
-  return z.NEVER;
-});
-const diskName = z.string().refine((text) => parseDiskName(`machine/${text}`) !== null, names);
 const interval = durationSeconds({ min: 0.1, max: yearSeconds });
+const target = durationSeconds({ min: 1, max: yearSeconds });
 
 const retention = z
   .strictObject({
@@ -44,101 +37,68 @@ const retention = z
       .default(null)
       .describe("Points sealed longer ago go. Null does not limit. The newest point always stays."),
   })
-  .describe("How long points stay.");
-
-const disk = z
-  .strictObject({
-    name: diskName.describe(`The disk's name within its machine: ${names}.`),
-    node: z
-      .string()
-      .min(1)
-      .max(31)
-      .optional()
-      .describe("Node name of the disk's format layer in QEMU (`query-named-block-nodes`)."),
-    device: z
-      .string()
-      .min(1)
-      .max(255)
-      .optional()
-      .describe("Instead of `node`: id or object path of the guest's device."),
-    drive: z
-      .string()
-      .min(1)
-      .max(255)
-      .optional()
-      .describe("Instead of `node`: id of QEMU's `-drive`."),
-    image: path
-      .optional()
-      .describe(
-        "The disk's image file. Lets a point be taken while the machine is off, and finds the disk when nothing else is given.",
-      ),
-    tracking: z
-      .enum(["persistent", "transient"])
-      .default("persistent")
-      .describe(
-        "`persistent`: a bitmap in the qcow2 image outlives QEMU. `transient`: for raw images; recording ends with QEMU and the disk is then resynced by hash.",
-      ),
-  })
-  .refine(
-    ({ node, device, drive, image }) => [node, device, drive, image].some((by) => by !== undefined),
-    "a disk needs one of `node`, `device`, `drive`, `image`",
-  );
-
-const boot = z
-  .strictObject({
-    machineType: z
-      .string()
-      .max(63)
-      .exactOptional()
-      .describe("QEMU machine type, for example `q35`."),
-    cpuCount: z.int().min(1).max(288).exactOptional().describe("Processors."),
-    memoryBytes: sizeBytes({ min: 64 * MIB, max: 16 * TIB })
-      .exactOptional()
-      .describe("Memory."),
-  })
-  .describe(
-    "How the machine is started from a point, where that differs from what QEMU tells of it.",
-  );
-
-const machine = z.strictObject({
-  name: machineName.describe(`The machine's name within its group: ${names}.`),
-  qmp: path
-    .optional()
-    .describe(
-      "QMP unix socket that nobody else uses. Absent: the machine is off and is read from its images.",
-    ),
-  disks: z
-    .array(disk)
-    .min(1)
-    .max(machineDisksMax)
-    .describe("The disks to replicate; others of the machine are left alone."),
-  boot: boot.optional(),
-});
+  .describe("How long points stay. One process only: at two sites the vault decides.");
 
 const group = z.strictObject({
-  name: groupName.describe(`The group's name, unique in the vault: ${names}.`),
+  name: groupNameSchema,
   intervalSeconds: interval
     .optional()
     .describe(
-      "Time from the start of one cycle to the start of the next. Default: the one at the top.",
+      "Time from the start of one cycle to the start of the next. Default: what the top says.",
+    ),
+  targetRpoSeconds: target
+    .optional()
+    .describe("Instead of `intervalSeconds`, for this group. Default: what the top says."),
+  intervalMinSeconds: interval.optional().describe("Default: the one at the top."),
+  intervalMaxSeconds: interval.optional().describe("Default: the one at the top."),
+  compression: compressionSchema
+    .optional()
+    .describe("Compression of this group. Default: the one at the top."),
+  link: groupLinkSchema.optional(),
+  onStale: z
+    .enum(["alarm", "pause"])
+    .default("alarm")
+    .describe(
+      "When another replicator holds a later generation of the group: `alarm` says so, `pause` pauses the machines too. Two sites only.",
     ),
   retention: retention.optional().describe("Retention of this group. Default: the one at the top."),
   machines: z
-    .array(machine)
+    .array(machineSchema)
     .min(1)
     .max(groupMachinesMax)
     .describe("Machines whose disks are taken at one instant."),
 });
 
-/** The file that `afterimage run` takes. Keys carry their unit; a string may carry another. Unknown keys are refused. */
-export const configSchema = z.strictObject({
-  vault: path.describe("The vault's directory, made by `afterimage vault init`."),
+const fields = z.strictObject({
+  vault: pathSchema
+    .optional()
+    .describe(
+      "One process (`afterimage up`): the vault's directory, made by `afterimage vault init`. Either this or `state`.",
+    ),
+  state: pathSchema
+    .optional()
+    .describe(
+      "Two sites (`afterimage replicator serve`): this replicator's directory, made by `afterimage replicator join`. Either this or `vault`.",
+    ),
   intervalSeconds: interval
-    .default(10)
-    .describe("Time from the start of one cycle to the start of the next."),
+    .optional()
+    .describe(
+      `Time from the start of one cycle to the start of the next. Default \`${intervalDefaultSeconds}\`, unless \`targetRpoSeconds\` is given.`,
+    ),
+  targetRpoSeconds: target
+    .optional()
+    .describe(
+      "Instead of `intervalSeconds`: how old the newest point may get. The interval follows what changes, what the link carries and what a cycle costs.",
+    ),
+  intervalMinSeconds: interval
+    .default(targetIntervalMinSeconds)
+    .describe("With `targetRpoSeconds`: no shorter interval is chosen."),
+  intervalMaxSeconds: interval
+    .default(targetIntervalMaxSeconds)
+    .describe("With `targetRpoSeconds`: no longer interval is chosen, nor one above the target."),
   scratch: z
     .strictObject({
-      directory: path.describe(
+      directory: pathSchema.describe(
         "Where QEMU keeps old content of what the guest overwrites while a point is read. Local and fast; QEMU must be able to write there.",
       ),
       capBytes: sizeBytes({ min: MIB, max: 64 * TIB })
@@ -148,15 +108,29 @@ export const configSchema = z.strictObject({
         ),
     })
     .describe("Scratch on the protected host."),
-  compression: z
-    .enum(["off", "zstd"])
+  spool: spoolSchema.prefault({}),
+  link: linkSchema.prefault({}),
+  production: productionSchema.prefault({}),
+  sync: syncSchema.prefault({}),
+  compression: compressionSchema
     .default("off")
     .describe(
-      "`zstd`: deltas are stored compressed where that saves room. Costs processor time in each cycle; may be changed at any time.",
+      "`zstd`: deltas are sent and stored compressed where that saves room. Costs processor time in each cycle; may be changed at any time.",
     ),
+  metrics: metricsSchema.optional(),
   retention: retention.default({ pointsMax: null, ageSeconds: null }),
   groups: z.array(group).min(1).max(groupsMax).describe("What is replicated."),
 });
+
+/**
+ * The file that `afterimage up` and `afterimage replicator serve` take. Keys carry their unit; a string may carry another.
+ * Unknown keys are refused.
+ */
+export const configSchema = fields.transform((config) =>
+  config.intervalSeconds === undefined && config.targetRpoSeconds === undefined
+    ? { ...config, intervalSeconds: intervalDefaultSeconds }
+    : config,
+);
 
 /** The configuration as the rest sees it. */
 export type Config = z.output<typeof configSchema>;

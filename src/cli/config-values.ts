@@ -22,6 +22,26 @@ export function sizeBytes(limits: { min: number; max: number }) {
     .pipe(bounded(limits, "bytes").int("a whole number of bytes"));
 }
 
+/** A host and a port to listen on. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+const portMax = 65_535;
+
+/** "127.0.0.1:9641" or "[::1]:9641": an address that other hosts cannot reach. */
+export const loopbackAddress = z.string().transform((text, context): ListenAddress => {
+  const [, name, six, digits] =
+    /^(?:(localhost|127(?:\.\d{1,3}){3})|\[(::1)\]):(\d{1,5})$/.exec(text) ?? [];
+  const port = Number(digits);
+  const host = six ?? (name === "localhost" ? "127.0.0.1" : name);
+  if (host !== undefined && port <= portMax) return { host, port };
+  const message = `"${text}" is no address of this host alone, such as "127.0.0.1:9641"; there is no encryption or password yet, so others are not served`;
+  context.addIssue({ code: "custom", message });
+  return z.NEVER;
+});
+
 /** Seconds of "500ms", "2s", "5min", "12h", "7d"; null when it is none. */
 export function parseDuration(text: string): number | null {
   return parseUnits(text, secondsByUnit);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Fault } from "../base/fault.ts";
 import { memoryFileSystem } from "../base/memory-file-system.ts";
 import { configLengthBytesMax, parseConfig, readConfig } from "./config.ts";
+import { intervalOf } from "./config-interval.ts";
 
 const good = `# A comment.
 vault: /srv/vault
@@ -137,7 +138,7 @@ describe("a mistake is named with its line and key", () => {
     expect(replaced("intervalSeconds: 2\n", "intervalSeconds: 2\nintervalSeconds: 3\n")).toContain(
       "a.yaml:4: Map keys must be unique",
     );
-    expect(problemsOf("")).toContain("vault: this key is missing");
+    expect(problemsOf("")).toContain("groups: this key is missing");
   });
 });
 
@@ -153,4 +154,103 @@ test("a file that is not there, and one that is too large", async () => {
   await using file = await files.open("/a.yaml", "create");
   await file.truncate(configLengthBytesMax + 1);
   await expect(readConfig(files, "/a.yaml")).rejects.toMatchObject({ code: "CONFIG_INVALID" });
+});
+
+describe("one process or two sites", () => {
+  const twoSites = good
+    .replace("vault: /srv/vault", "state: /var/lib/afterimage-state")
+    .replace(/retention:\n.*\n.*\n/, "");
+  const changed = (from: string, to: string, text = twoSites) => {
+    expect(text).toContain(from);
+    return problemsOf(text.replace(from, to));
+  };
+
+  test("the defaults of two sites", () => {
+    const config = parseConfig(twoSites, "a.yaml");
+    expect(config.spool).toEqual({ capBytes: 64 * 2 ** 30, reserveBytes: 5 * 2 ** 30 });
+    expect(config.link).toEqual({
+      connections: 4,
+      bytesPerSecondMax: null,
+      schedule: [],
+      clockOffsetMaxSeconds: 5,
+    });
+    expect(config.groups[0]?.onStale).toBe("alarm");
+    expect(config.metrics).toBeUndefined();
+  });
+  test("neither and both are refused", () => {
+    expect(changed("state: /var/lib/afterimage-state\n", "")).toContain("or `state` is");
+    expect(changed("state:", "vault: /srv/vault\nstate:")).toBe(
+      "a.yaml:3: state: `vault` is given beside it; with `vault` one process does it all, with `state` the vault is another site's",
+    );
+  });
+  test("keys of the other form are refused, whatever their value", () => {
+    const line = "intervalSeconds: 2\n";
+    expect(changed(line, `${line}link: {}\n`, good)).toContain("link: it belongs to two sites");
+    expect(changed("    machines:", "    onStale: alarm\n    machines:", good)).toBe(
+      "a.yaml:12: groups[0].onStale: it belongs to two sites and needs `state` instead of `vault`",
+    );
+    expect(changed(line, `${line}retention: {pointsMax: 3}\n`)).toContain("vault.yaml");
+  });
+  test("scratch, state and spool are apart; the spool may lie in the state", () => {
+    const spool = (path: string) => `spool: {directory: ${path}}\nscratch:`;
+    expect(() =>
+      parseConfig(twoSites.replace("scratch:", spool("/var/lib/afterimage-state/spool")), "a.yaml"),
+    ).not.toThrow();
+    expect(changed("scratch:", spool("/var/lib/afterimage/x"))).toContain("scratch and spool");
+    expect(changed("scratch:", spool("/var/lib"))).toContain("the state must not lie within");
+    expect(changed("/var/lib/afterimage\n", "/var/lib/afterimage-state/s\n")).toContain(
+      "scratch and state must not lie within each other",
+    );
+  });
+});
+
+describe("an interval or a target", () => {
+  const top = (lines: string) => good.replace("intervalSeconds: 2", lines);
+  const intervals = (lines: string) => {
+    const config = parseConfig(top(lines), "a.yaml");
+    return config.groups.map((group) => intervalOf(config, group));
+  };
+
+  test("a target at the top, an interval of one group's own", () => {
+    expect(intervals("targetRpoSeconds: 15")).toEqual([
+      {
+        kind: "target",
+        targetRpoSeconds: 15,
+        intervalMinSeconds: 1,
+        intervalMaxSeconds: 15,
+      },
+      { kind: "fixed", intervalSeconds: 0.5 },
+    ]);
+  });
+  test("neither is ten seconds", () => {
+    expect(intervals("# nothing")[0]).toEqual({ kind: "fixed", intervalSeconds: 10 });
+  });
+  test("both at one place, bounds without a target, and bounds that cannot hold it are refused", () => {
+    expect(problemsOf(top("intervalSeconds: 2\ntargetRpoSeconds: 5"))).toContain(
+      "a.yaml:4: targetRpoSeconds: `intervalSeconds` is given beside it",
+    );
+    expect(problemsOf(top("intervalMaxSeconds: 2"))).toContain("it needs `targetRpoSeconds`");
+    expect(problemsOf(top("targetRpoSeconds: 5\nintervalMinSeconds: 5"))).toContain(
+      "points every 5 s cannot hold targetRpoSeconds, 5 s",
+    );
+    expect(
+      problemsOf(top("targetRpoSeconds: 50\nintervalMinSeconds: 5\nintervalMaxSeconds: 4")),
+    ).toContain("5 s is above intervalMaxSeconds, 4 s");
+  });
+});
+
+test.each(["0.0.0.0:9641", "192.168.0.1:9641", "127.0.0.1", "127.0.0.1:99999", ":9641"])(
+  "metrics for other hosts are refused: %s",
+  (address) => {
+    const text = good.replace("scratch:", `metrics: "${address}"\nscratch:`);
+    expect(problemsOf(text)).toContain("is no address of this host alone");
+  },
+);
+test.each([
+  ["127.0.0.1:9641", "127.0.0.1"],
+  ["localhost:9641", "127.0.0.1"],
+  ["[::1]:9641", "::1"],
+])("metrics at %s", (address, host) => {
+  const text = good.replace("scratch:", `metrics: "${address}"\nscratch:`);
+  expect(parseConfig(text, "a.yaml").metrics).toEqual({ host, port: 9641 });
 });

@@ -41,7 +41,7 @@ export function parseConfig(text: string, name: string): Config {
   const parsed = configSchema.safeParse(plainValue(document, name) ?? {});
   if (!parsed.success)
     throw invalid(parsed.error.issues.flatMap((issue) => describe(issue, place)));
-  const contradictions = contradictionsOf(parsed.data);
+  const contradictions = contradictionsOf(parsed.data, (path) => document.hasIn(path));
   if (contradictions.length > 0) {
     throw invalid(contradictions.map(({ path, message }) => `${place(path)}${message}`));
   }

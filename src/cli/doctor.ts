@@ -74,7 +74,7 @@ function directoryProbes(
 ): readonly Probe[] {
   const vaults = [
     ...(vault === null ? [] : [absolutePath(vault)]),
-    ...(config ? [config.vault] : []),
+    ...(config?.vault === undefined ? [] : [config.vault]),
   ];
   const probes = vaults.map((path) => ({ what: "vault", path, freeBytesMin: vaultFreeBytesMin }));
   if (config !== null) {

@@ -7,10 +7,10 @@ import { mountVerb } from "./mount.ts";
 import { moveBaseVerb } from "./move-base.ts";
 import { pointsVerb } from "./points.ts";
 import { buildProgram, runCommandLine } from "./program.ts";
-import { type Replicate, runVerb } from "./run.ts";
 import { scrubVerb } from "./scrub.ts";
 import { statusVerb } from "./status.ts";
 import { thinVerb } from "./thin.ts";
+import { type Replicate, upVerb } from "./up.ts";
 import { vaultVerb } from "./vault-init.ts";
 import { verifyVerb } from "./verify.ts";
 
@@ -21,7 +21,7 @@ export function afterimageProgram(
 ): Command {
   const verbs = [
     vaultVerb,
-    runVerb(options.replicate),
+    upVerb(options.replicate),
     statusVerb,
     pointsVerb,
     verifyVerb,

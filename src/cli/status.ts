@@ -126,7 +126,7 @@ async function allocatedBytes(files: FileSystem, path: string): Promise<number> 
 }
 
 function troubleOf(newest: Point | null, isIdle: boolean): string | null {
-  if (isIdle) return "nothing replicates this group: start `afterimage run CONFIG`";
+  if (isIdle) return "nothing replicates this group: start `afterimage up CONFIG`";
   if (newest === null) return "no point yet: the initial sync must end first";
   if (newest.consistency.isGroupConsistent) return null;
   return `the newest point is not group-consistent: ${newest.consistency.reason}`;
@@ -150,7 +150,7 @@ function describe(
         ? "somebody writes"
         : `process ${writer.pid} writes`;
   const head = `Vault ${id} in ${directory}; ${who}.`;
-  if (groups.length === 0) return `${head}\nNo groups yet: \`afterimage run CONFIG\` makes them.`;
+  if (groups.length === 0) return `${head}\nNo groups yet: \`afterimage up CONFIG\` makes them.`;
   const table = formatTable(
     [
       { title: "GROUP" },

@@ -12,7 +12,7 @@ import { nodeVault, type TestVault } from "../journal/vault-for-test.ts";
 import { controlSocket } from "../journal/vault-layout.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { command, commandJson, startCommand } from "./command-for-test.ts";
-import type { ReplicationRequest } from "./run.ts";
+import type { ReplicationRequest } from "./up.ts";
 
 let vault: TestVault;
 let history: TestHistory;
@@ -41,7 +41,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 describe("every verb", () => {
   const verbs = [
     ["vault", "init"],
-    ["run"],
+    ["up"],
     ["status"],
     ["points"],
     ["mount"],
@@ -123,7 +123,7 @@ describe("status", () => {
           points: 3,
           oldest: { sequence: 1 },
           newest: { sequence: 3, id: points[2]?.id },
-          trouble: expect.stringContaining("afterimage run"),
+          trouble: expect.stringContaining("afterimage up"),
         },
       ],
     });
@@ -274,7 +274,7 @@ describe("export", () => {
   });
 });
 
-describe("run", () => {
+describe("up", () => {
   const config = (vaultPath: string) => `vault: ${vaultPath}
 scratch: {directory: ${join(tmpdir(), "afterimage-scratch")}}
 groups: [{name: erp, machines: [{name: db, qmp: /run/db.qmp, disks: [{name: data, node: d0}]}]}]
@@ -283,10 +283,10 @@ groups: [{name: erp, machines: [{name: db, qmp: /run/db.qmp, disks: [{name: data
   test("shows the effective configuration and does nothing", async () => {
     const path = join(directory, "a.yaml");
     await writeFile(path, config("/srv/vault"));
-    const shown = await command("run", path, "--print-config");
+    const shown = await command("up", path, "--print-config");
     expect(shown).toMatchObject({ exitCode: 0, stderr: "" });
-    expect(shown.stdout).toMatch(/^vault: \/srv\/vault\nintervalSeconds: 10\n/);
-    expect(await commandJson("run", path, "--print-config")).toMatchObject({ intervalSeconds: 10 });
+    expect(shown.stdout).toMatch(/^vault: \/srv\/vault\n(.*\n)*intervalSeconds: 10\n/);
+    expect(await commandJson("up", path, "--print-config")).toMatchObject({ intervalSeconds: 10 });
   });
   test("hands the configuration on, and tells how each group ended", async () => {
     const path = join(directory, "a.yaml");
@@ -305,10 +305,16 @@ groups: [{name: erp, machines: [{name: db, qmp: /run/db.qmp, disks: [{name: data
       groups: [{ name: "erp", points: 4, endedBy: "cycles", fault: null }],
     });
   });
+  test("a configuration of two sites is for the other verb", async () => {
+    const path = join(directory, "a.yaml");
+    await writeFile(path, config("/srv/vault").replace("vault:", "state:"));
+    const refused = await command("up", path);
+    expect(refused.stderr).toMatch(/CONFIG_INVALID: .*`state`.*afterimage replicator serve/);
+  });
   test("names what is wrong with the configuration", async () => {
     const path = join(directory, "a.yaml");
     await writeFile(path, `${config("/srv/vault")}intervals: 3\n`);
-    const refused = await command("run", path);
+    const refused = await command("up", path);
     expect(refused.exitCode).toBe(2);
     expect(refused.stderr).toMatch(
       /^afterimage: CONFIG_INVALID: .*a.yaml:4: intervals: unknown key — /,

@@ -13,7 +13,7 @@ import { GroupWriter } from "./group-writer.ts";
 let vault: TestVault;
 let history: TestHistory;
 const signal = new AbortController().signal;
-const group: ConfigGroup = { name: testGroup, machines: [] };
+const group: ConfigGroup = { name: testGroup, onStale: "alarm", machines: [] };
 const keepAll = { pointsMax: null, ageMaxMs: null };
 
 beforeEach(async () => {

@@ -1,6 +1,7 @@
 import type { CommandContext } from "../cli/command-context.ts";
+import { intervalOf } from "../cli/config-interval.ts";
 import type { Config, ConfigGroup } from "../cli/config-schema.ts";
-import type { Replicate, ReplicationRequest, ReplicationSummary } from "../cli/run.ts";
+import type { Replicate, ReplicationRequest, ReplicationSummary } from "../cli/up.ts";
 import { type ControlServer, serveControl } from "../control/server.ts";
 import type { Source } from "../core/source.ts";
 import { faultOf } from "../engine/fault-of.ts";
@@ -22,13 +23,13 @@ type GroupSummary = ReplicationSummary["groups"][number];
  * and says so; the others go on.
  */
 export const replicate: Replicate = async (context, request) => {
-  const { config } = request;
+  const { config, vault: directory } = request;
   const { files, locks, clock, prng, terminal } = context;
   const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
   await using opened = new AsyncDisposableStack();
   const vault = opened.use(
     await openVault({
-      ...{ files, locks, clock, prng, directory: config.vault, mode: "write" },
+      ...{ files, locks, clock, prng, directory, mode: "write" },
       codec: config.compression === "zstd" ? "zstd" : "raw",
     }),
   );
@@ -43,12 +44,12 @@ export const replicate: Replicate = async (context, request) => {
   const startedAtMs = Math.floor(clock.nowMs());
   const server: ControlServer = opened.use(
     await serveControl({
-      path: controlSocket(config.vault),
+      path: controlSocket(directory),
       clock,
       handle: controlHandler(writers, startedAtMs),
     }),
   );
-  log.note("info", "Writing to the vault.", { vault: config.vault, socket: server.path });
+  log.note("info", "Writing to the vault.", { vault: directory, socket: server.path });
   // What is no fault is a bug of ours: then all groups stop, in order, before anything beneath them is closed.
   const stopping = new AbortController();
   const running = { ...context, signal: AbortSignal.any([context.signal, stopping.signal]) };
@@ -101,7 +102,7 @@ async function runOne(
       source,
       journal: writer.journal,
       group: { name, generation: writer.generation(prng) },
-      intervalSeconds: writer.group.intervalSeconds ?? config.intervalSeconds,
+      intervalSeconds: startingIntervalSeconds(config, writer.group),
       cycles,
       retriesMax: cycles === null ? null : boundedRetriesMax,
       maintain: (options) => writer.maintain(options),
@@ -128,6 +129,12 @@ async function runOne(
     });
     return { name, points, endedBy: "fault", fault };
   }
+}
+
+/** Until the interval follows a target: the shortest that it may choose. */
+function startingIntervalSeconds(config: Config, group: ConfigGroup): number {
+  const interval = intervalOf(config, group);
+  return interval.kind === "fixed" ? interval.intervalSeconds : interval.intervalMinSeconds;
 }
 
 function openSource(context: CommandContext, config: Config, group: ConfigGroup): Source {

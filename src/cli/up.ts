@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import { stringify } from "yaml";
-import type { Fault } from "../base/fault.ts";
+import { Fault } from "../base/fault.ts";
 import type { GroupName } from "../core/ids.ts";
 import { absolutePath, wholeNumber } from "./arguments.ts";
 import { type CommandContext, type CommonOptions, printResult } from "./command-context.ts";
@@ -8,9 +8,11 @@ import { readConfig } from "./config.ts";
 import type { Config } from "./config-schema.ts";
 import { type Verb, verbCommand } from "./program.ts";
 
-/** What `afterimage run` asks of whoever puts the parts together. */
+/** What `afterimage up` asks of whoever puts the parts together. */
 export interface ReplicationRequest {
   readonly config: Config;
+  /** The vault's directory, from the configuration. */
+  readonly vault: string;
   /** Ends after so many sealed points of each group; null runs until interrupted. */
   readonly cycles: number | null;
   readonly log: "text" | "json";
@@ -32,21 +34,22 @@ export type Replicate = (
   request: ReplicationRequest,
 ) => Promise<ReplicationSummary>;
 
-interface RunOptions extends CommonOptions {
+interface UpOptions extends CommonOptions {
   readonly once?: boolean;
   readonly cycles?: number;
   readonly printConfig?: boolean;
   readonly log: "text" | "json";
 }
 
-/** `afterimage run CONFIG` */
-export function runVerb(replicate: Replicate): Verb {
+/** `afterimage up CONFIG`, also `afterimage run CONFIG` */
+export function upVerb(replicate: Replicate): Verb {
   return (context) =>
     verbCommand(
-      "run",
-      "replicate what a configuration names, a point each interval, until interrupted",
-      "afterimage run /etc/afterimage.yaml --log json",
+      "up",
+      "replicate what a configuration names into a vault of this host, until interrupted",
+      "afterimage up /etc/afterimage/up.yaml --log json",
     )
+      .alias("run")
       .argument("<config>", "the configuration, a YAML file (docs/operating/config.md)")
       .option("--once", "end after one point of each group (after the initial sync, if it is due)")
       .option(
@@ -64,7 +67,7 @@ export function runVerb(replicate: Replicate): Verb {
         "after",
         "\nSIGINT and SIGTERM end it cleanly: a cycle under way is given up, nothing sealed is lost. A second one ends it at once.",
       )
-      .action((config: string, options: RunOptions) =>
+      .action((config: string, options: UpOptions) =>
         runReplication(context, { config, replicate }, options),
       );
 }
@@ -72,15 +75,20 @@ export function runVerb(replicate: Replicate): Verb {
 async function runReplication(
   context: CommandContext,
   given: { config: string; replicate: Replicate },
-  options: RunOptions,
+  options: UpOptions,
 ): Promise<void> {
   const config = await readConfig(context.files, absolutePath(given.config));
   if (options.printConfig === true) {
     printResult(context, options, { json: config, text: stringify(config).trimEnd() });
     return;
   }
+  const { vault } = config;
+  if (vault === undefined) {
+    const message = `${given.config} has \`state\`, so its vault is another site's; it is for \`afterimage replicator serve\``;
+    throw new Fault("CONFIG_INVALID", message, { path: given.config });
+  }
   const cycles = options.once === true ? 1 : (options.cycles ?? null);
-  const { groups } = await given.replicate(context, { config, cycles, log: options.log });
+  const { groups } = await given.replicate(context, { config, vault, cycles, log: options.log });
   const json = {
     groups: groups.map(({ fault, ...group }) => ({
       ...group,
