@@ -54,6 +54,11 @@ const entries: readonly LedgerEntry[] = [
     body: { generation: { number: 2, holder: "00000000000000ab" }, reason: "Failover." },
   },
   { kind: "bases-dropped", body: { identities: ["00000000000000d1"], reason: "Disk removed." } },
+  {
+    kind: "point-sealed",
+    body: { ...delta, file: "000001-2.delta", clock: { offsetMs: -20, errorMs: 1 } },
+  },
+  { kind: "point-current", body: { point, atMs: 77 } },
 ];
 
 function written(of: readonly LedgerEntry[]): Buffer[] {
@@ -107,7 +112,10 @@ describe("ledger", () => {
     expect(records.map((record) => record.atMs)).toEqual(entries.map((_, place) => 1_000 + place));
     const last = records.at(-1) as LedgerRecord;
     expect(last.positionBytes + last.lengthBytes).toBe(whole.length);
-    const { head } = encodeRecord(entries.at(-1)!, { atMs: 1_010, previous: records.at(-2)! });
+    const { head } = encodeRecord(entries.at(-1)!, {
+      atMs: 1_000 + last.number,
+      previous: records.at(-2)!,
+    });
     expect(head).toEqual({ number: last.number, hash: last.hash });
   });
 

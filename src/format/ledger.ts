@@ -228,7 +228,7 @@ function decodeRecord(
   const view = viewOf(bytes);
   const version = view.getUint16(4, true);
   const kind = ledgerKindOf(view.getUint16(6, true));
-  if (version > ledgerVersion || (version === ledgerVersion && kind === null)) {
+  if (version > 0 && (version > ledgerVersion || kind === null)) {
     const message = `record ${number} of the ledger was written by a newer version`;
     throw new Fault("VAULT_VERSION", message, { positionBytes, number, version });
   }

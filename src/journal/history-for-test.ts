@@ -9,7 +9,7 @@ import {
   type MachineName,
   type PointId,
 } from "../core/ids.ts";
-import type { Journal, View } from "../core/journal.ts";
+import type { Journal, JournalIntake, View } from "../core/journal.ts";
 import { blockSizeBytes, sectorSizeBytes, windowSizeBytes } from "../core/limits.ts";
 import type { Point, PointHeader } from "../core/point.ts";
 
@@ -85,7 +85,7 @@ export class TestHistory {
     }
   }
 
-  header(journal: Journal, id = drawPointId(this.prng)): PointHeader {
+  header(journal: JournalIntake, id = drawPointId(this.prng)): PointHeader {
     const head = journal.head();
     this.#clockMs += 2000;
     return {
@@ -115,7 +115,7 @@ export class TestHistory {
   }
 
   /** Stages a base for a new disk, half of it read before the guest wrote what it holds now. */
-  async stageBase(journal: Journal, disk: TestDisk, syncId = drawPointId(this.prng)) {
+  async stageBase(journal: JournalIntake, disk: TestDisk, syncId = drawPointId(this.prng)) {
     const { name, identity, content } = disk;
     const request = {
       kind: "base",
@@ -135,7 +135,7 @@ export class TestHistory {
   }
 
   /** Writes what changed since the last point into a delta and seals it. New disks get their bases. */
-  async seal(journal: Journal, header = this.header(journal)): Promise<Point> {
+  async seal(journal: JournalIntake, header = this.header(journal)): Promise<Point> {
     await using resources = new AsyncDisposableStack();
     const bases = [];
     for (const disk of this.disks) {

@@ -4,6 +4,7 @@ import type { DiskIdentity } from "../core/ids.ts";
 import type { PointWriter, Sealing, StagedDisk, StoredChunk } from "../core/journal.ts";
 import type { Point, PointDisk, PointHeader } from "../core/point.ts";
 import type { DeltaWriter, FinishedDelta } from "../delta/writer.ts";
+import { deltaCorrupt } from "../format/delta-corrupt.ts";
 import { RunSet } from "./run-set.ts";
 import { StagedBlocks } from "./staged-blocks.ts";
 
@@ -59,7 +60,9 @@ export class DeltaPointWriter implements PointWriter {
 
   async writeStored(disk: DiskIdentity, chunk: StoredChunk): Promise<void> {
     const { offsetBytes, lengthBytes } = chunk;
-    const place = this.#placeOf(disk, offsetBytes + lengthBytes);
+    const place = this.#places.get(disk);
+    // It may come from elsewhere: what is wrong with it is not our bug.
+    if (place === undefined) throw deltaCorrupt("chunk", "the point has no such disk");
     await this.#delta.writeStored(place, chunk);
     // Only now: what was refused is still a gap.
     this.#written[place]?.add(offsetBytes, lengthBytes);

@@ -1,13 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import { memoryFileSystem } from "../base/memory-file-system.ts";
 import { nodeFileSystem } from "../base/node-file-system.ts";
 import { seededPrng } from "../base/prng.ts";
 import type { Codec } from "../format/codec.ts";
-import type { DirectoryJournal } from "./directory-journal.ts";
+import type { CodecOf, DirectoryJournal } from "./directory-journal.ts";
 import { testGroup } from "./history-for-test.ts";
 import { MemoryLockTable } from "./memory-locks.ts";
 import { sqliteLocks } from "./sqlite-locks.ts";
@@ -32,6 +32,8 @@ export interface TestVault extends AsyncDisposable {
 
 export interface TestVaultOptions {
   readonly codec?: Codec;
+  readonly codecOf?: CodecOf;
+  readonly clock?: Clock;
   /** Stands between the journal and its files. */
   readonly wrap?: (files: FileSystem) => FileSystem;
 }
@@ -83,7 +85,7 @@ async function testVault(
   },
 ): Promise<TestVault> {
   const { files, directory } = medium;
-  const parts = { directory, clock: systemClock(), prng: seededPrng(99) };
+  const parts = { directory, clock: options.clock ?? systemClock(), prng: seededPrng(99) };
   await initVault(files, directory, parts);
   let open: { vault: Vault; journal: DirectoryJournal } | null = null;
   const close = async () => {
@@ -97,13 +99,14 @@ async function testVault(
     layout: groupLayout(directory, testGroup),
     reopen: async () => {
       await close();
-      const { codec = "raw", wrap = (inner: FileSystem) => inner } = options;
+      const { codec = "raw", codecOf, wrap = (inner: FileSystem) => inner } = options;
       const vault = await openVault({
         ...parts,
         files: wrap(files),
         mode: "write",
         locks: medium.locks(),
         codec,
+        ...(codecOf === undefined ? {} : { codecOf }),
       });
       await vault.createGroup(testGroup);
       const journal = await vault.journal(testGroup);
