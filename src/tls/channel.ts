@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { Fault } from "../base/fault.ts";
+import { KIB, MIB } from "../base/units.ts";
+import type { Channel, Peer } from "../core/channel.ts";
+
+/** Beyond this many bytes that the kernel has not taken, `send` waits. */
+const unsentBytesMax = MIB;
+/** Parts below this size are joined before they are encrypted: each write is at least one record of its own. */
+const joinedPartBytesMax = 16 * KIB;
+/** How long what was sent last may take to leave after dispose. */
+const goodbyeMs = 1000;
+
+/** What a channel is made of: an established TLS socket, whose peer was checked, on `raw`. It owns both from now on. */
+export interface TlsChannelParts {
+  readonly socket: TLSSocket;
+  /** Counts what is really on the wire. */
+  readonly raw: Socket;
+  readonly peer: Peer;
+  readonly clock?: Clock;
+}
+
+/** A channel that can also be cut by its owner, with a reason that `closed` then gives. */
+export interface TlsChannel extends Channel {
+  cut(fault: Fault): void;
+}
+
+/**
+ * Wraps an established TLS socket as a channel.
+ *
+ *   open ──dispose──▶ saying goodbye (bounded) ──▶ closed(null)
+ *     └── peer ends, error, cut ──────────────────▶ closed(fault)
+ */
+export function tlsChannel(parts: TlsChannelParts): TlsChannel {
+  return new SocketChannel(parts);
+}
+
+class SocketChannel implements TlsChannel {
+  readonly peer: Peer;
+  readonly closed: Promise<Fault | null>;
+  readonly #socket: TLSSocket;
+  readonly #raw: Socket;
+  readonly #clock: Clock;
+  readonly #close: (reason: Fault | null) => void;
+  #isOver = false;
+  #isDisposed = false;
+  #isReceiving = false;
+  #unsentBytes = 0;
+  #waiting: PromiseWithResolvers<void>[] = [];
+
+  constructor({ socket, raw, peer, clock }: TlsChannelParts) {
+    this.peer = peer;
+    this.#socket = socket;
+    this.#raw = raw;
+    this.#clock = clock ?? systemClock();
+    const { promise, resolve } = Promise.withResolvers<Fault | null>();
+    this.closed = promise;
+    this.#close = resolve;
+    socket.on("error", (error) => this.#end(this.#lost(error)));
+    socket.on("end", () => this.#end(this.#lost(null)));
+    socket.on("close", () => this.#end(this.#lost(null)));
+  }
+
+  get sentBytes(): number {
+    return this.#raw.bytesWritten;
+  }
+
+  get receivedBytes(): number {
+    return this.#raw.bytesRead;
+  }
+
+  send(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#isOver || this.#isDisposed) return Promise.reject(this.#lost(null));
+    for (const bytes of joined(parts)) this.#write(bytes);
+    if (this.#unsentBytes < unsentBytesMax) return Promise.resolve();
+    const room = Promise.withResolvers<void>();
+    this.#waiting.push(room);
+    return room.promise;
+  }
+
+  receive(take: (bytes: Uint8Array) => Promise<void> | null): void {
+    assert(!this.#isReceiving, "receive is called once");
+    this.#isReceiving = true;
+    this.#socket.on("data", (bytes: Uint8Array) => {
+      if (this.#isOver) return;
+      const taken = take(bytes);
+      if (taken === null) return;
+      this.#socket.pause();
+      taken.then(
+        () => this.#socket.resume(),
+        (error: unknown) => this.#end(this.#lost(error)),
+      );
+    });
+  }
+
+  cut(fault: Fault): void {
+    this.#end(fault);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isOver) return;
+    this.#isDisposed = true;
+    const left = new AbortController();
+    // What was queued leaves, then the socket is gone: nobody waits for the peer to say goodbye too.
+    this.#socket.end(() => left.abort());
+    this.#socket.once("close", () => left.abort());
+    this.#socket.resume();
+    await this.#clock.sleep(goodbyeMs, { signal: left.signal }).catch(() => {}); // It left in time.
+    this.#end(null);
+    await this.closed;
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#unsentBytes += bytes.length;
+    this.#socket.write(bytes, () => {
+      this.#unsentBytes -= bytes.length;
+      if (this.#waiting.length === 0 || this.#unsentBytes >= unsentBytesMax) return;
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      for (const { resolve } of waiting) resolve();
+    });
+  }
+
+  #end(reason: Fault | null): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#socket.destroy();
+    this.#raw.destroy();
+    for (const { reject } of this.#waiting) reject(reason ?? this.#lost(null));
+    this.#waiting = [];
+    this.#close(this.#isDisposed ? null : reason);
+  }
+
+  #lost(cause: unknown): Fault {
+    const { address } = this.peer;
+    const details = { address, receivedBytes: this.#socket.bytesRead };
+    // A vault that refuses us says nothing: that must not look like a broken cable to whoever reads this.
+    const silence =
+      this.peer.role === "vault" && this.#socket.bytesRead === 0
+        ? " before it said anything; its log names the reason if it refused us"
+        : "";
+    const message = `the connection with ${this.peer.role} ${this.peer.name} ended${silence}`;
+    return new Fault("LINK_LOST", message, details, cause === null ? {} : { cause });
+  }
+}
+
+/** The parts with small neighbours joined into one; large ones as they are, never copied. */
+function joined(parts: readonly Uint8Array[]): readonly Uint8Array[] {
+  const whole: Uint8Array[] = [];
+  let small: Uint8Array[] = [];
+  const flush = () => {
+    if (small.length > 0) whole.push(small.length === 1 ? small[0]! : Buffer.concat(small));
+    small = [];
+  };
+  for (const part of parts) {
+    if (part.length === 0) continue;
+    if (part.length < joinedPartBytesMax) {
+      small.push(part);
+      continue;
+    }
+    flush();
+    whole.push(part);
+  }
+  flush();
+  return whole;
+}
