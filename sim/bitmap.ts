@@ -1,4 +1,6 @@
 import type { DiskName, GroupName, PointId } from "../src/core/ids.ts";
+import { blockSizeBytes } from "../src/core/limits.ts";
+import type { DiskImage } from "./disk-image.ts";
 
 /** A dirty bitmap as QEMU keeps one: bits are blocks. */
 export interface Bitmap {
@@ -10,14 +12,22 @@ export interface Bitmap {
   /** Written into the image at a clean stop. One that never was is missing after a kill. */
   isStored: boolean;
   readonly dirty: Set<number>;
+  /** The disk's when the bitmap was made: our bitmaps' names carry it. */
+  readonly sizeBytes: number;
 }
 
 export function makeBitmap(
   name: string,
-  options: { isPersistent: boolean; isRecording: boolean; dirty?: Iterable<number> },
+  options: {
+    isPersistent: boolean;
+    isRecording: boolean;
+    sizeBytes: number;
+    dirty?: Iterable<number>;
+  },
 ): Bitmap {
   return {
     name,
+    sizeBytes: options.sizeBytes,
     isPersistent: options.isPersistent,
     isRecording: options.isRecording,
     isInconsistent: false,
@@ -28,6 +38,19 @@ export function makeBitmap(
 
 export function copyBitmap(bitmap: Bitmap): Bitmap {
   return { ...bitmap, dirty: new Set(bitmap.dirty) };
+}
+
+/**
+ * Blocks that differ, or may, from when the bitmap was made. It calls a grown tail clean, as QEMU does; that the disk grew shows
+ * by the size then. A disk cut and grown again leaves no trace.
+ */
+export function changedBlocks(bitmap: Bitmap, disk: DiskImage): readonly number[] {
+  const changed = new Set(bitmap.dirty);
+  if (bitmap.sizeBytes < disk.sizeBytes) {
+    const first = Math.floor(bitmap.sizeBytes / blockSizeBytes);
+    for (let block = first; block < disk.blockCount; block += 1) changed.add(block);
+  }
+  return [...changed].sort((left, right) => left - right);
 }
 
 const prefix = "afterimage:";

@@ -51,7 +51,8 @@ export function addBitmap(
   name: string,
   options: { isRecording: boolean; isRunning: boolean; dirty?: Iterable<number> },
 ): void {
-  const bitmap = makeBitmap(name, { isPersistent: disk.canPersist, ...options });
+  const { sizeBytes } = disk.image;
+  const bitmap = makeBitmap(name, { isPersistent: disk.canPersist, sizeBytes, ...options });
   bitmap.isStored = disk.canPersist && !options.isRunning;
   disk.bitmaps.set(name, bitmap);
 }

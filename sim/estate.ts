@@ -105,18 +105,17 @@ export class Estate {
     return true;
   }
 
-  /** Refused (false) while a point in time is read from the disk, as QEMU does. */
+  /**
+   * Refused (false) while a point in time is read from the disk, as QEMU does. Bitmaps forget what is cut off and call a new tail
+   * clean.
+   */
   resize(name: DiskName, sizeBytes: number): boolean {
     const disk = this.disk(name);
     if (disk.fleece) return false;
-    const keptBlocks = Math.floor(Math.min(sizeBytes, disk.image.sizeBytes) / blockSizeBytes);
     disk.image.resize(sizeBytes);
     for (const bitmap of disk.bitmaps.values()) {
       for (const block of bitmap.dirty)
         if (block >= disk.image.blockCount) bitmap.dirty.delete(block);
-      if (!bitmap.isRecording) continue;
-      for (let block = keptBlocks; block < disk.image.blockCount; block += 1)
-        bitmap.dirty.add(block);
     }
     return true;
   }

@@ -23,11 +23,16 @@ export class Oracle {
   readonly #instants = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
   readonly #acknowledged = new Map<PointId, Point>();
   readonly #retired = new Set<PointId>();
+  readonly #onAcknowledged: (id: PointId) => void;
   /** The last instant, when nothing that may cost tracking came after it. */
   #undisturbed: string | null = null;
   #isResyncExcused = false;
   /** The medium lied or rotted: points may be lost, and reads may fail. Bytes must still never be wrong. */
   isDamaged = false;
+
+  constructor(options: { onAcknowledged: (id: PointId) => void }) {
+    this.#onAcknowledged = options.onAcknowledged;
+  }
 
   noteInstant(id: string, disks: ReadonlyMap<DiskName, DiskImage>): void {
     this.#instants.set(id, disks);
@@ -40,6 +45,7 @@ export class Oracle {
 
   acknowledge(point: Point): void {
     this.#acknowledged.set(point.id, point);
+    this.#onAcknowledged(point.id);
     if (this.#undisturbed === point.id) this.#isResyncExcused = false;
   }
 

@@ -5,7 +5,7 @@ import { type DiskName, type MachineName, machineOf, type PointId } from "../src
 import { blockSizeBytes } from "../src/core/limits.ts";
 import type { Instant } from "../src/core/point.ts";
 import type { Snapshot } from "../src/core/source.ts";
-import { bitmapName, frozenBitmapName } from "./bitmap.ts";
+import { bitmapName, changedBlocks, frozenBitmapName } from "./bitmap.ts";
 import { addBitmap, type Connection, machineGone, scratchPrefix, sessionOf } from "./connection.ts";
 import type { EstateDisk, Fleece } from "./estate.ts";
 import { runsOf } from "./live-disk.ts";
@@ -102,7 +102,7 @@ function transact(connection: Connection, held: Held, machine: MachineName): voi
   });
   const isRunning = estate.machine(machine).isRunning;
   for (const { disk, bitmap } of sources) {
-    const dirty = [...bitmap.dirty].sort((left, right) => left - right);
+    const dirty = changedBlocks(bitmap, disk.image);
     addBitmap(disk, bitmapName(group, id, disk.name), { isRecording: true, isRunning });
     addBitmap(disk, frozenBitmapName(group, id, disk.name), {
       isRecording: false,

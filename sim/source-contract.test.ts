@@ -24,7 +24,7 @@ function harness(): SourceHarness {
     bitmaps: async (disk) => [...estate.disk(disk).bitmaps.keys()],
     removeBitmaps: async (disk) => estate.disk(disk).bitmaps.clear(),
     addBitmap: async (disk, name) => {
-      const bitmap = makeBitmap(name, { isPersistent: true, isRecording: true });
+      const bitmap = makeBitmap(name, { isPersistent: true, isRecording: true, sizeBytes: 0 });
       estate.disk(disk).bitmaps.set(name, bitmap);
     },
     restart: async () => {
@@ -35,6 +35,7 @@ function harness(): SourceHarness {
       estate.killMachine(machine);
       estate.startMachine(machine);
     },
+    isPaused: async () => estate.machine(machine).isPausedForGood,
     reborn: async () => {
       estate.releaseBarrier();
       return connect();

@@ -63,8 +63,8 @@ export const lostBitmapReplaced: MakeSeams = ({ estate, group }) => ({
         const name = bitmapName(group, wanted as PointId, disk.name);
         const found = disk.bitmaps.get(name);
         if (found && !found.isInconsistent) continue;
-        const isPersistent = disk.canPersist;
-        disk.bitmaps.set(name, makeBitmap(name, { isPersistent, isRecording: true }));
+        const [isPersistent, sizeBytes] = [disk.canPersist, disk.image.sizeBytes];
+        disk.bitmaps.set(name, makeBitmap(name, { isPersistent, isRecording: true, sizeBytes }));
       }
       return source.repair(options);
     },

@@ -2,7 +2,7 @@ import { Fault } from "../src/base/fault.ts";
 import { type DiskName, type MachineName, machineOf, type PointId } from "../src/core/ids.ts";
 import { blockSizeBytes } from "../src/core/limits.ts";
 import type { DiskTracking, Source } from "../src/core/source.ts";
-import { bitmapName, isBitmapOfGroup } from "./bitmap.ts";
+import { bitmapName, changedBlocks, isBitmapOfGroup } from "./bitmap.ts";
 import {
   addBitmap,
   type Connection,
@@ -115,15 +115,15 @@ function trackingOf(
 
 /** All counts at one moment; null when one cannot be had. */
 function dirtyBytes(
-  { group, estate, disks, findDisk }: Connection,
+  { group, estate, findDisk }: Connection,
   since: ReadonlyMap<DiskName, PointId>,
 ): number | null {
   let sum = 0;
-  for (const name of disks) {
-    const id = since.get(name);
-    const bitmap = id && findDisk(name).bitmaps.get(bitmapName(group, id, name));
+  for (const [name, id] of since) {
+    const disk = findDisk(name);
+    const bitmap = disk.bitmaps.get(bitmapName(group, id, name));
     if (!bitmap || !isGood(bitmap) || !estate.machine(machineOf(name)).isRunning) return null;
-    sum += bitmap.dirty.size * blockSizeBytes;
+    sum += changedBlocks(bitmap, disk.image).length * blockSizeBytes;
   }
   return sum;
 }
@@ -136,7 +136,7 @@ async function pauseGroup(
   for (const name of connection.machines()) {
     await connection.command(`source.pause ${name}`, signal, () => {
       const machine = connection.estate.machine(name);
-      if (!machine.isRunning) return;
+      if (!machine.isRunning || machine.isPausedForGood) return;
       machine.isPausedForGood = true;
       paused.push(name);
     });

@@ -20,6 +20,10 @@ export class Surroundings {
   readonly #excuse: () => void;
   readonly #isPoint: (id: string) => boolean;
   readonly #copies: { readonly disk: DiskName; readonly copy: ImageCopy }[] = [];
+  /** Per disk, how often it was cut, and how often by the newest point that was sealed. */
+  readonly #cuts = new Map<DiskName, number>();
+  readonly #cutsAtInstant = new Map<string, ReadonlyMap<DiskName, number>>();
+  #cutsSealed: ReadonlyMap<DiskName, number> = new Map();
   #writes = 0;
   #disksMade = 0;
 
@@ -78,6 +82,15 @@ export class Surroundings {
     for (let count = between(this.#prng, 0, 6); count > 0; count -= 1) this.#write();
   }
 
+  noteInstant(id: string): void {
+    this.#cutsAtInstant.set(id, new Map(this.#cuts));
+  }
+
+  /** A point is safe, and with it what was cut off disks before it. */
+  noteSealed(id: string): void {
+    this.#cutsSealed = this.#cutsAtInstant.get(id) ?? this.#cutsSealed;
+  }
+
   start(name: MachineName): void {
     this.#tell(`${name} starts`);
     this.#estate.startMachine(name);
@@ -134,7 +147,13 @@ export class Surroundings {
   #resize(): void {
     const name = pick(this.#prng, [...this.#estate.disks.keys()]);
     const sizeBytes = drawSizeBytes(this.#prng);
-    if (this.#estate.resize(name, sizeBytes)) this.#tell(`${name} resized to ${sizeBytes}`);
+    const wasBytes = this.#estate.disk(name).image.sizeBytes;
+    const cuts = this.#cuts.get(name) ?? 0;
+    // Not promised: a disk that is cut and grown again between two points leaves no trace in its bitmap.
+    if (sizeBytes > wasBytes && cuts > (this.#cutsSealed.get(name) ?? 0)) return;
+    if (!this.#estate.resize(name, sizeBytes)) return;
+    if (sizeBytes < wasBytes) this.#cuts.set(name, cuts + 1);
+    this.#tell(`${name} resized to ${sizeBytes}`);
   }
 
   #kill(): void {

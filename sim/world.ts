@@ -61,7 +61,7 @@ class World {
   readonly #medium = new Medium();
   readonly #clock: VirtualClock = virtualClock();
   readonly #estate = new Estate();
-  readonly #oracle = new Oracle();
+  readonly #oracle = new Oracle({ onAcknowledged: (id) => this.#surroundings.noteSealed(id) });
   readonly #surroundings: Surroundings;
   readonly #scheduler: Scheduler;
   readonly #group = parseGroupName("erp") as GroupName;
@@ -196,7 +196,10 @@ class World {
       clock,
       steps: life,
       scratchBlocksMax: this.#swarm.source.scratchBlocksMax,
-      onInstant: (id, images) => this.#oracle.noteInstant(id, images),
+      onInstant: (id, images) => {
+        this.#oracle.noteInstant(id, images);
+        this.#surroundings.noteInstant(id);
+      },
     });
     const files = simFileSystem({
       medium: this.#medium,
