@@ -2,6 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { commandsPage } from "./commands-page.ts";
 import { configPage } from "./config-page.ts";
 import { faultPage } from "./fault-page.ts";
+import { metricsPage } from "./metrics-page.ts";
 
 // Writes the pages that are made from code. `--check` writes nothing and fails when a page is out of date.
 
@@ -9,6 +10,7 @@ const pages: Readonly<Record<string, () => string>> = {
   "docs/operating/commands.md": commandsPage,
   "docs/operating/config.md": configPage,
   "docs/operating/faults.md": faultPage,
+  "docs/operating/metrics.md": metricsPage,
 };
 
 const isCheck = process.argv.includes("--check");
