@@ -6,11 +6,11 @@ import { moveBase } from "../journal/move-base.ts";
 import { scrub } from "../journal/scrub.ts";
 import { thin } from "../journal/thin.ts";
 import { checkResultOf } from "./check-result.ts";
-import type { ControlRequest } from "./requests.ts";
+import type { GroupRequest } from "./requests.ts";
 import type { ReportProgress } from "./server.ts";
 
 /** A request that changes a group's history. */
-export type ChangeRequest = Exclude<ControlRequest, { readonly verb: "state" }>;
+export type ChangeRequest = GroupRequest;
 
 /** How a change is watched and stopped. */
 export interface ChangeOptions {
@@ -45,6 +45,10 @@ export async function performChange(
         onProgress: ({ doneBytes, totalBytes }) => options.onProgress?.(doneBytes, totalBytes),
       });
       return checkResultOf(report);
+    }
+    case "raise": {
+      const { holder, reason } = request;
+      return journal.raiseGeneration({ holder, reason });
     }
     case "move-base":
       return moveBase(journal, {

@@ -20,6 +20,15 @@ const point = z.string().transform((text, context) => {
 export const scrubRateMin = 64 * KIB;
 /** Points that one request may name. */
 const pointsMax = 100_000;
+/** Addresses that an invitation may name. */
+export const addressesMax = 8;
+/** An invitation that nobody used goes stale: at most a month. */
+export const invitationSecondsMax = 31 * 86_400;
+
+const holderId = z.string().regex(/^[0-9a-f]{16}$/);
+const peerName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/i);
+const address = z.string().min(1).max(300);
+const sentence = z.string().min(1).max(1024);
 
 /** What a running writer does for others, because only one process writes to a vault. */
 export const controlRequestSchema = z.discriminatedUnion("verb", [
@@ -39,12 +48,29 @@ export const controlRequestSchema = z.discriminatedUnion("verb", [
     group,
     rateBytesPerSecond: z.int().min(scrubRateMin).max(Number.MAX_SAFE_INTEGER),
   }),
+  /** Hands the group to another writer; whoever wrote before is refused from then on. */
+  z.strictObject({ verb: z.literal("raise"), group, holder: holderId, reason: sentence }),
   /** What the writer is doing. */
   z.strictObject({ verb: z.literal("state") }),
+  /** Makes an invitation for a replicator of that name; the answer is secret. */
+  z.strictObject({
+    verb: z.literal("invite"),
+    name: peerName,
+    addresses: z.array(address).max(addressesMax),
+    expiresSeconds: z.int().min(1).max(invitationSecondsMax),
+  }),
+  /** Believes no certificate of that replicator any more, and ends its connections. */
+  z.strictObject({ verb: z.literal("revoke"), name: peerName }),
+  /** Who is enrolled. */
+  z.strictObject({ verb: z.literal("peers") }),
 ]);
 
 /** A request, checked. */
 export type ControlRequest = z.output<typeof controlRequestSchema>;
+/** A request about one group. */
+export type GroupRequest = Extract<ControlRequest, { readonly group: unknown }>;
+/** A request about who may connect. */
+export type PeerRequest = Extract<ControlRequest, { readonly verb: "invite" | "revoke" | "peers" }>;
 
 const faultCodes = Object.keys(faultTable) as [FaultCode, ...FaultCode[]];
 const plainValue = z.union([z.string(), z.number(), z.boolean(), z.null()]);

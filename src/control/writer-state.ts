@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { alarmSchema, groupTelemetrySchema, linkStateSchema } from "./telemetry.ts";
+import { custodySchema, vaultStateSchema } from "./vault-state.ts";
 
 /** What a running writer says of itself, for `afterimage status`. */
 export const writerStateSchema = z.strictObject({
@@ -9,6 +10,8 @@ export const writerStateSchema = z.strictObject({
   role: z.enum(["up", "replicator", "vault"]).optional(),
   /** Of a replicator. */
   link: linkStateSchema.optional(),
+  /** Of a vault that serves. */
+  vault: vaultStateSchema.optional(),
   alarms: z.array(alarmSchema).optional(),
   groups: z.array(
     z.strictObject({
@@ -17,6 +20,8 @@ export const writerStateSchema = z.strictObject({
       /** Why the group is not well, with what to do; null when it is. */
       trouble: z.string().nullable(),
       telemetry: groupTelemetrySchema.optional(),
+      /** Of a vault that serves. */
+      custody: custodySchema.optional(),
     }),
   ),
 });

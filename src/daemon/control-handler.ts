@@ -13,6 +13,10 @@ export function controlHandler(
       const groups = writers.map((writer) => writer.state);
       return { pid: process.pid, startedAtMs, groups } satisfies WriterState;
     }
+    if (!("group" in request)) {
+      const message = "the running process writes to the vault by itself and lets nobody connect";
+      throw new Fault("VAULT_BUSY", `${message}; stop it first`);
+    }
     const writer = writers.find(({ name }) => name === request.group);
     if (writer === undefined) {
       const message = `the running process does not replicate ${request.group}; stop it to change that group`;
