@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: "fast",
-          include: ["{src,sim,bench,demo,tools,test/tidy}/**/*.test.ts"],
+          include: ["{src,sim,bench,demo,tools,test/tidy,test/two-sites}/**/*.test.ts"],
           exclude: ["**/*.real.test.ts"],
           testTimeout: 30_000,
         },
