@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a task of package.json after installing what it needs: `tools/run.sh check|sim|test|demo|bench ARGS...`.
+# Runs a task of package.json after installing what it needs: `tools/run.sh check|sim|test|soak|demo|bench ARGS...`.
 # AFTERIMAGE_SETUP=skip leaves the host as it is (for hosts without apt).
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,5 +10,6 @@ PATH="$PWD/node_modules/.bin:$PATH"
 export PATH
 case $task in
   check | test) exec node tools/check.ts "$task" "$@" ;;
+  soak) exec node tools/soak.ts "$@" ;;
   *) exec node "$task/main.ts" "$@" ;;
 esac

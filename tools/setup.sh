@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a task needs and says what it does: `tools/setup.sh check|sim|test|demo|bench [NAME]`.
+# Installs what a task needs and says what it does: `tools/setup.sh check|sim|test|soak|demo|bench [NAME]`.
 # npm packages when the lockfile changed; Debian packages when one is missing. Exit code 2: a person has to install something.
 set -eu
 cd "$(dirname "$0")/.."
@@ -33,18 +33,23 @@ install_npm_packages() {
 machines="qemu-system-x86 qemu-system-common qemu-utils qemu-block-extra"
 peers="libnbd-bin nbdkit fio"
 guest="e2fsprogs util-linux"
+# Two sites on one host: namespaces, packets that vanish, clocks that jump.
+sites="iproute2 iptables libfaketime"
 case $task in
   check | sim) packages="" ;;
   demo) packages="$machines $guest" ;;
-  test) packages="$machines $peers $guest" ;;
+  test) packages="$machines $peers $guest $sites" ;;
+  soak) packages="$machines $sites" ;;
   bench)
     packages="$machines $peers $guest"
     # The peer of the cycle bench is an incremental of virtnbdbackup on a libvirt domain.
     if [ "$bench" = cycle ]; then
       packages="$packages virtnbdbackup libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients"
     fi
+    # A real data directory is made with it; the cluster that the package starts is left alone.
+    if [ "$bench" = compress ]; then packages="$packages postgresql-15 xz-utils"; fi
     ;;
-  *) give_up "unknown task '$task'; it is one of check, sim, test, demo, bench" ;;
+  *) give_up "unknown task '$task'; it is one of check, sim, test, soak, demo, bench" ;;
 esac
 
 is_installed() {
