@@ -22,10 +22,15 @@ export interface Channel extends AsyncDisposable {
    */
   send(parts: readonly Uint8Array[]): Promise<void>;
   /**
-   * Hands over what arrives, in order; called once, before the first turn of the event loop ends. `bytes` belong to the taker. While
-   * the promise that `take` returned is pending nothing more is handed over, and in the end the peer's `send` waits.
+   * Hands over what arrives, in order; called once, before the first turn of the event loop ends. `bytes` belong to the taker.
+   * While the promise that `take` returned is pending nothing more is handed over, and in the end the peer's `send` waits.
+   * A taker that copies what it keeps says `isBorrowed`, and receiving costs half: the bytes are its own only until `take`
+   * returned null or its promise settled.
    */
-  receive(take: (bytes: Uint8Array) => Promise<void> | null): void;
+  receive(
+    take: (bytes: Uint8Array) => Promise<void> | null,
+    options?: { readonly isBorrowed?: boolean },
+  ): void;
   /** Resolves, never rejects, when the channel is over: with null after our own dispose, else with why. */
   readonly closed: Promise<Fault | null>;
   /** On the wire as far as is known, encryption included. */

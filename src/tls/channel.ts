@@ -5,6 +5,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { Fault } from "../base/fault.ts";
 import { KIB, MIB } from "../base/units.ts";
 import type { Channel, Peer } from "../core/channel.ts";
+import { type Lender, lendReads, recordBytesMax, SlabLender } from "./lent-reads.ts";
 
 /** Beyond this many bytes that the kernel has not taken, `send` waits. */
 const unsentBytesMax = MIB;
@@ -46,7 +47,10 @@ class SocketChannel implements TlsChannel {
   readonly #close: (reason: Fault | null) => void;
   #isOver = false;
   #isDisposed = false;
-  #isReceiving = false;
+  #take: ((bytes: Uint8Array) => Promise<void> | null) | null = null;
+  #isTaking = false;
+  /** Decrypted before the socket stopped reading: at most what one read of the kernel brought. */
+  readonly #kept: Uint8Array[] = [];
   #unsentBytes = 0;
   #waiting: PromiseWithResolvers<void>[] = [];
 
@@ -80,19 +84,19 @@ class SocketChannel implements TlsChannel {
     return room.promise;
   }
 
-  receive(take: (bytes: Uint8Array) => Promise<void> | null): void {
-    assert(!this.#isReceiving, "receive is called once");
-    this.#isReceiving = true;
-    this.#socket.on("data", (bytes: Uint8Array) => {
-      if (this.#isOver) return;
-      const taken = take(bytes);
-      if (taken === null) return;
-      this.#socket.pause();
-      taken.then(
-        () => this.#socket.resume(),
-        (error: unknown) => this.#end(this.#lost(error)),
-      );
-    });
+  receive(
+    take: (bytes: Uint8Array) => Promise<void> | null,
+    options: { readonly isBorrowed?: boolean } = {},
+  ): void {
+    assert(this.#take === null, "receive is called once");
+    this.#take = take;
+    const socket = this.#socket;
+    for (let early = socket.read(); early !== null; early = socket.read()) this.#deliver(early);
+    const lender = options.isBorrowed === true ? this.#borrowing() : this.#givingAway();
+    if (!lendReads(socket, lender)) {
+      socket.on("data", (bytes: Uint8Array) => this.#deliver(bytes) || socket.pause());
+    }
+    if (!this.#isTaking) socket.resume();
   }
 
   cut(fault: Fault): void {
@@ -110,6 +114,53 @@ class SocketChannel implements TlsChannel {
     await this.#clock.sleep(goodbyeMs, { signal: left.signal }).catch(() => {}); // It left in time.
     this.#end(null);
     await this.closed;
+  }
+
+  /** One buffer for all reads, but while it is being taken. */
+  #borrowing(): Lender {
+    const own = Buffer.allocUnsafeSlow(recordBytesMax);
+    return {
+      lend: () => (this.#isTaking ? Buffer.allocUnsafeSlow(recordBytesMax) : own),
+      landed: (bytes) => this.#deliver(bytes),
+    };
+  }
+
+  #givingAway(): Lender {
+    const slabs = new SlabLender();
+    return {
+      lend: () => slabs.lend(),
+      landed: (bytes) => {
+        slabs.used(bytes.length);
+        return this.#deliver(bytes);
+      },
+    };
+  }
+
+  /** Hands bytes over, or keeps them while the last are being taken; returns whether to go on reading. */
+  #deliver(bytes: Uint8Array): boolean {
+    if (this.#isOver || this.#take === null) return false;
+    if (this.#isTaking) {
+      this.#kept.push(bytes);
+      return false;
+    }
+    const taken = this.#take(bytes);
+    if (taken === null) return true;
+    this.#isTaking = true;
+    taken.then(
+      () => this.#goOn(),
+      (error: unknown) => this.#end(this.#lost(error)),
+    );
+    return false;
+  }
+
+  #goOn(): void {
+    this.#isTaking = false;
+    while (!this.#isTaking) {
+      const bytes = this.#kept.shift();
+      if (bytes === undefined) break;
+      this.#deliver(bytes);
+    }
+    if (!this.#isTaking && !this.#isOver) this.#socket.resume();
   }
 
   #write(bytes: Uint8Array): void {
