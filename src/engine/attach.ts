@@ -1,7 +1,10 @@
 import type { Prng } from "../base/prng.ts";
-import { drawDiskIdentity, drawPointId } from "../core/ids.ts";
-import type { Journal } from "../core/journal.ts";
+import { drawDiskIdentity, drawPointId, type PointId } from "../core/ids.ts";
+import type { IntakeStanding, JournalIntake, StagedStatus } from "../core/journal.ts";
 import type { Source } from "../core/source.ts";
+import type { CycleGroup } from "./cycle.ts";
+import { decideGeneration } from "./generation.ts";
+import { isLinkFault } from "./link-faults.ts";
 import { decideStanding, type GroupStanding, syncCauses } from "./standing.ts";
 
 /** What an attach found out. */
@@ -13,33 +16,66 @@ export interface Attachment {
 
 /**
  * Finds out where the group stands, at the start and after every fault: the vault is asked for its head first, a bitmap of
- * that name is right, one of a sync under way goes on, every other of ours is removed.
+ * that name is right, those of what waits in a spool and of a sync under way go on, every other of ours is removed.
+ * GENERATION_STALE and GENERATION_CONFLICT before anything is done to the source.
  */
 export async function attach(options: {
   source: Source;
-  journal: Journal;
+  journal: JournalIntake;
+  group: CycleGroup;
   prng: Prng;
   signal: AbortSignal;
   /** How the group stood before the fault, if this process knows. */
   previous?: GroupStanding | null;
 }): Promise<Attachment> {
-  const { source, journal, prng, signal } = options;
-  const head = journal.head();
-  const staged = await journal.staged();
-  // The head comes first: a sync that the head's seal adopted may still have its bitmap, and the head's is the newer one.
-  const keep = [...(head === null ? [] : [head.id]), ...staged.map((status) => status.syncId)];
-  const repair = await source.repair({ keep, signal });
+  const { source, journal, group, prng, signal } = options;
+  const previous = options.previous ?? null;
+  const asked = await journal.ask();
+  const { head, staged, owed } = asked;
+  const generation = decideGeneration({
+    group: group.name,
+    holder: group.holder,
+    current: asked.generation,
+    heldNumber: previous?.generation.number ?? heldNumber(asked, group.holder),
+  });
+  const repair = await source.repair({ keep: bitmapsToKeep(asked), signal });
   const { standing, stale } = decideStanding({
     head,
     staged,
+    owed,
+    generation,
     tracking: repair.disks,
     newSyncId: drawPointId(prng),
     drawIdentity: () => drawDiskIdentity(prng),
-    causes: syncCauses(options.previous ?? null),
+    causes: syncCauses(previous),
   });
-  for (const { resumeAtBytes: _, ...request } of stale) {
+  for (const parts of stale) await discard(journal, parts);
+  return { standing, removed: repair.removed };
+}
+
+/** The points and syncs whose bitmaps are of use. The head comes first: of a disk that has several, its is the newest. */
+export function bitmapsToKeep({ head, staged, owed }: IntakeStanding): readonly PointId[] {
+  const keep = [
+    ...(head === null ? [] : [head.id]),
+    ...(owed === null ? [] : [owed.since, owed.witness]),
+    ...staged.map((status) => status.syncId),
+  ];
+  return [...new Set(keep)];
+}
+
+function heldNumber({ head }: IntakeStanding, holder: string): number | null {
+  return head?.generation.holder === holder ? head.generation.number : null;
+}
+
+/** Parts that nothing continues can lie at the vault until it can be reached. */
+async function discard(
+  journal: JournalIntake,
+  { resumeAtBytes: _, ...request }: StagedStatus,
+): Promise<void> {
+  try {
     await using parts = await journal.stage(request);
     await parts.discard();
+  } catch (error) {
+    if (!isLinkFault(error)) throw error;
   }
-  return { standing, removed: repair.removed };
 }

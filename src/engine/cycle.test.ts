@@ -275,7 +275,13 @@ describe("no disk is forgotten or mistaken", () => {
   test("a disk that changed its size since it was read whole is not sealed", async () => {
     const world = await engineWorld(11);
     const { source, journal } = world.connect();
-    const { standing } = await attach({ source, journal, prng: world.prng, signal: neverAborted });
+    const { standing } = await attach({
+      source,
+      journal,
+      group: world.group,
+      prng: world.prng,
+      signal: neverAborted,
+    });
     expect(isReadyToCut(standing)).toBe(false);
     const grow = (at: string) => {
       if (at === "ask-head") world.estate.resize(dataDisk, 60 * blockSizeBytes);

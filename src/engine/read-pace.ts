@@ -1,7 +1,13 @@
 import type { Clock } from "../base/clock.ts";
 
+/** Lets reads from the source through at some rate. */
+export interface Pace {
+  /** Resolves when `lengthBytes` may be read; rejects with the signal's reason when it aborts first. */
+  admit(lengthBytes: number, signal: AbortSignal): Promise<void>;
+}
+
 /** Holds readers to a rate: over any stretch since the start no more than `bytesPerSecondMax` were let through. */
-export class ReadPace {
+export class ReadPace implements Pace {
   readonly #clock: Clock;
   readonly #bytesPerSecondMax: number | null;
   #freeAtMs: number;

@@ -1,5 +1,6 @@
 import type { FaultCode } from "../base/fault-table.ts";
 import type { Prng } from "../base/prng.ts";
+import { linkFaultCodes } from "./link-faults.ts";
 
 const retryDelayMinMs = 500;
 const retryDelayMaxMs = 30_000;
@@ -7,6 +8,10 @@ const retryDelayMaxMs = 30_000;
 const jitterShare = 0.25;
 /** What looking at source and vault again cures by itself. */
 const curedByAttaching: readonly FaultCode[] = ["BITMAP_LOST", "SEAL_REFUSED"];
+/** A full spool is asked again soon: that costs neither guest nor vault anything. */
+const spoolFullDelayMaxMs = 5_000;
+/** What only the vault can tell is asked for so often while it cannot be reached. */
+export const waitForLinkMs = 1_000;
 
 /** Whether attempt number `attempt` (from 1) follows a fault; one that attaching has just failed to cure needs a person. */
 export function isWorthRetrying(
@@ -18,8 +23,10 @@ export function isWorthRetrying(
 
 /** How long to wait before attempt number `attempt` (from 1): none where attaching cures, else doubling from 0.5 s to 30 s. */
 export function retryDelayMs(code: FaultCode, attempt: number, prng: Prng): number {
-  if (attempt === 1 && curedByAttaching.includes(code)) return 0;
-  const doubled = Math.min(retryDelayMaxMs, retryDelayMinMs * 2 ** Math.min(attempt - 1, 16));
+  // A point whose link failed under it is followed at once by one that goes another way.
+  if (attempt === 1 && [...curedByAttaching, ...linkFaultCodes].includes(code)) return 0;
+  const delayMaxMs = code === "SPOOL_FULL" ? spoolFullDelayMaxMs : retryDelayMaxMs;
+  const doubled = Math.min(delayMaxMs, retryDelayMinMs * 2 ** Math.min(attempt - 1, 16));
   const steps = 1000;
   const jitter = (prng.below(steps + 1) / steps) * 2 - 1;
   return doubled * (1 + jitterShare * jitter);

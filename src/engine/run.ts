@@ -1,60 +1,36 @@
-import type { Clock } from "../base/clock.ts";
 import type { Fault } from "../base/fault.ts";
-import type { Prng } from "../base/prng.ts";
-import type { Journal } from "../core/journal.ts";
-import type { Source } from "../core/source.ts";
+import { isFault } from "../base/fault.ts";
+import type { MachineName, PointId } from "../core/ids.ts";
 import { attach } from "./attach.ts";
-import { type CycleGroup, type CycleOutcome, replicateOnce } from "./cycle.ts";
-import type { AttachedDisk, EngineEvent, EngineState, GroupEvent } from "./events.ts";
+import { ClockGuard } from "./clock-guard.ts";
+import { type CycleOutcome, replicateOnce } from "./cycle.ts";
+import { acknowledgedPoint } from "./cycle-intake.ts";
+import { currentAsOfMs } from "./cycle-report.ts";
+import type { AttachedDisk, EngineState, GroupEvent } from "./events.ts";
 import { faultOf } from "./fault-of.ts";
-import { nextStart } from "./interval.ts";
+import { fixedInterval, type IntervalPolicy, type IntervalStep } from "./interval.ts";
+import { isLinkFault } from "./link-faults.ts";
 import { Maintenance } from "./maintenance.ts";
-import type { PhaseHook } from "./phase.ts";
-import { isWorthRetrying, retryDelayMs } from "./retry-delay.ts";
+import { isWorthRetrying, retryDelayMs, waitForLinkMs } from "./retry-delay.ts";
+import type { RunOptions, RunSummary } from "./run-options.ts";
 import { type DiskStanding, type GroupStanding, isReadyToCut } from "./standing.ts";
 import { syncGroup } from "./sync.ts";
+import { syncPace } from "./sync-window.ts";
+
+export type { RunOptions, RunSummary } from "./run-options.ts";
 
 //              all tracked
 //          ┌─────────────────┐
 //          │                 ▼
-//   ──▶ starting ─▶ syncing ─▶ replicating ──┐ one cycle each interval
+//   ──▶ starting ─▶ syncing ─▶ replicating ──┐ one cycle each interval, or none where nothing changed
 //          ▲  │        │          │  ▲       │
 //          │  │        │          │  └───────┘
 //          │  └────────┼──────────┘
 //          │           │ fault that may pass, or that attaching cures
 //          └─ retrying ◀ (waits, longer each time)
+//          └─ waiting-for-link ◀ the vault cannot be reached and there is nothing that can go on without it: asks again
 //
 //   from everywhere: enough points, or the signal ─▶ stopping ─▶ stopped; any other fault ─▶ stopped, and it is thrown
-
-/** What a run takes; bounds and intervals are positive. */
-export interface RunOptions {
-  readonly source: Source;
-  readonly journal: Journal;
-  readonly group: CycleGroup;
-  /** From the start of one cycle to the start of the next. */
-  readonly intervalSeconds: number;
-  /** Ends after so many sealed points; null runs until the signal. */
-  readonly cycles?: number | null;
-  /** Faults in a row that are borne; null bears any number. */
-  readonly retriesMax?: number | null;
-  /** Cap on reading live disks in a sync; null reads as fast as it goes. */
-  readonly syncBytesPerSecondMax?: number | null;
-  /** Retention, thinning, moving the base: asked for after each seal, runs beside the cycles, one at a time. */
-  readonly maintain?: (options: { signal: AbortSignal }) => Promise<unknown>;
-  readonly clock: Clock;
-  readonly prng: Prng;
-  /** Aborting ends the run cleanly: a cycle under way is given up, nothing sealed is lost. */
-  readonly signal: AbortSignal;
-  readonly onEvent?: (event: EngineEvent) => void;
-  /** For tests. */
-  readonly onPhase?: PhaseHook;
-}
-
-/** How a run that was not ended by a fault ended. */
-export interface RunSummary {
-  readonly points: number;
-  readonly endedBy: "cycles" | "signal";
-}
 
 /**
  * Replicates a group until told to stop. Faults that may pass are borne with growing patience; one that needs a person is
@@ -67,13 +43,23 @@ export async function runGroup(options: RunOptions): Promise<RunSummary> {
 
 class GroupRun {
   readonly #options: RunOptions;
+  readonly #policy: IntervalPolicy;
+  readonly #clockGuard: ClockGuard;
   #state: EngineState | null = null;
   #standing: GroupStanding | null = null;
   #points = 0;
   #attempts = 0;
+  /** The point whose bitmap was kept besides the head's, when the last cycle began. */
+  #owedSince: PointId | null = null;
 
   constructor(options: RunOptions) {
     this.#options = options;
+    this.#policy = options.interval ?? fixedInterval(options.intervalSeconds);
+    this.#clockGuard = new ClockGuard({
+      offsetMaxMs: options.clockOffsetMaxMs ?? null,
+      comparison: options.clockComparison ?? (() => null),
+      onEvent: (event) => this.#tell(event),
+    });
   }
 
   async run(): Promise<RunSummary> {
@@ -101,25 +87,38 @@ class GroupRun {
 
   /** From an attach to the first fault, or to the end. */
   async #replicate(maintenance: Maintenance): Promise<void> {
-    const { clock, signal, intervalSeconds } = this.#options;
     this.#enter("starting");
+    this.#clockGuard.requireToStart();
     this.#standing = await this.#attach();
     if (!isReadyToCut(this.#standing)) {
       this.#enter("syncing");
       this.#standing = await this.#sync(this.#standing);
     }
     this.#enter("replicating");
-    let startAtMs = clock.monotonicMs();
+    let dueAtMs = this.#options.clock.monotonicMs();
     for (;;) {
-      const outcome = await this.#cycle(this.#standing);
-      maintenance.request();
+      const step = await this.#cutUnlessIdle(this.#standing);
+      if (step.kind === "cycle") maintenance.request();
       if (this.#isDone()) return;
-      // The source is to be looked at again before the next point is cut from it.
-      if (outcome.forgetError !== null) throw outcome.forgetError;
-      const next = nextStart(startAtMs, intervalSeconds * 1000, clock.monotonicMs());
-      if (next.skipped > 0) this.#tell({ type: "late", skipped: next.skipped });
-      await clock.sleep(Math.max(0, next.atMs - clock.monotonicMs()), { signal });
-      startAtMs = next.atMs;
+      dueAtMs = await this.#untilDue(step, dueAtMs);
+    }
+  }
+
+  /** Waits as the policy says, looking at what is dirty in between where it asks to; returns when the next point is due. */
+  async #untilDue(ended: IntervalStep, wasDueAtMs: number): Promise<number> {
+    const { clock, signal } = this.#options;
+    let step = ended;
+    for (;;) {
+      const nowMs = clock.monotonicMs();
+      const decision = this.#policy.next({ step, dueAtMs: wasDueAtMs, nowMs });
+      if (decision.skipped > 0) this.#tell({ type: "late", skipped: decision.skipped });
+      if (decision.reason !== null) {
+        const waitSeconds = decision.waitMs / 1000;
+        this.#tell({ type: "interval", waitSeconds, reason: decision.reason });
+      }
+      await clock.sleep(decision.waitMs, { signal });
+      if (decision.action === "cut") return nowMs + decision.waitMs;
+      step = { kind: "polled", dirtyBytes: await this.#dirtyBytes() };
     }
   }
 
@@ -138,13 +137,67 @@ class GroupRun {
       clock,
       signal,
       readBytesPerSecondMax: syncBytesPerSecondMax ?? null,
+      pace: syncPace({ ...this.#options, onEvent: (event) => this.#tell(event) }),
       onProgress: (progress) => this.#tell({ type: "sync", progress }),
       ...(onPhase === undefined ? {} : { onPhase }),
     });
   }
 
-  async #cycle(standing: GroupStanding): Promise<CycleOutcome> {
-    const outcome = await replicateOnce({ ...this.#options, standing });
+  /** A point that would hold nothing is not cut: the vault is told until when the head is what the source holds. */
+  async #cutUnlessIdle(standing: GroupStanding): Promise<IntervalStep> {
+    const { journal, clock } = this.#options;
+    this.#clockGuard.look();
+    await this.#forgetOwed(standing);
+    const beforeMs = clock.nowMs();
+    const dirtyBytes = await this.#dirtyBytes();
+    if (dirtyBytes === 0 && this.#mayBeIdle(standing)) {
+      const atMs = Math.floor(beforeMs);
+      await journal.confirmCurrent({ point: standing.headId, atMs });
+      this.#attempts = 0;
+      this.#tell({ type: "current", point: standing.headId, atMs });
+      return { kind: "current" };
+    }
+    const { report, forgetError } = await this.#cycle(standing, dirtyBytes);
+    // The source is to be looked at again before the next point is cut from it.
+    if (forgetError !== null && !this.#isDone()) throw forgetError;
+    return { kind: "cycle", report };
+  }
+
+  /** Once all that waited in the spool is acknowledged, the bitmap that was kept for it has done its service. */
+  async #forgetOwed({ headId }: GroupStanding): Promise<void> {
+    const { source, journal, signal } = this.#options;
+    const owedSince = journal.owedSince();
+    if (this.#owedSince !== null && owedSince === null && headId !== null) {
+      await source.repair({ keep: [headId], signal });
+    }
+    this.#owedSince = owedSince;
+  }
+
+  /** Whether the head, and no earlier point, is what the standing counts from, and nothing else is to be said. */
+  #mayBeIdle(standing: GroupStanding): standing is GroupStanding & { headId: PointId } {
+    const { skipsIdleCycles, cycles, journal } = this.#options;
+    const { headId, disks, notes } = standing;
+    return (
+      (skipsIdleCycles ?? (cycles ?? null) === null) &&
+      headId !== null &&
+      journal.head()?.id === headId &&
+      notes.length === 0 &&
+      disks.every((disk) => disk.state === "tracked" && disk.since === headId)
+    );
+  }
+
+  async #dirtyBytes(): Promise<number | null> {
+    const { source, signal } = this.#options;
+    const disks = this.#standing?.disks ?? [];
+    const tracked = disks.filter((disk) => disk.state === "tracked");
+    if (tracked.length < disks.length) return null;
+    const since = new Map(tracked.map((disk) => [disk.name, disk.since]));
+    return source.dirtyBytes({ since, signal });
+  }
+
+  async #cycle(standing: GroupStanding, dirtyBytes: number | null): Promise<CycleOutcome> {
+    const onDivert = (fault: Fault) => this.#tell({ type: "diverted", fault });
+    const outcome = await replicateOnce({ ...this.#options, standing, dirtyBytes, onDivert });
     this.#standing = outcome.standing;
     this.#points += 1;
     this.#attempts = 0;
@@ -154,24 +207,54 @@ class GroupRun {
 
   /** Waits out a fault that may pass; throws one that does not. */
   async #bear(error: unknown): Promise<void> {
-    const { clock, prng, journal, signal } = this.#options;
-    const retriesMax = this.#options.retriesMax ?? Number.POSITIVE_INFINITY;
+    const { prng } = this.#options;
     const fault: Fault | null = faultOf(error);
+    if (fault === null) throw error;
+    const mustWaitForLink = this.#standing === null || !isReadyToCut(this.#standing);
+    if (isLinkFault(fault) && mustWaitForLink) {
+      this.#enter("waiting-for-link");
+      return this.#sleep(waitForLinkMs);
+    }
+    await this.#tellIfStale(fault);
     this.#attempts += 1;
-    if (fault === null || !isWorthRetrying(fault, this.#attempts)) throw error;
-    if (this.#attempts > retriesMax) throw error;
+    const retriesMax = this.#options.retriesMax ?? Number.POSITIVE_INFINITY;
+    if (!isWorthRetrying(fault, this.#attempts) || this.#attempts > retriesMax) throw error;
     const delayMs = retryDelayMs(fault.code, this.#attempts, prng);
-    const head = journal.head();
     this.#enter("retrying");
     this.#tell({
       type: "retrying",
       fault,
       attempt: this.#attempts,
       delaySeconds: delayMs / 1000,
-      lagSeconds: head === null ? null : (clock.nowMs() - head.instant.lowerMs) / 1000,
+      lagSeconds: this.#lagSeconds(),
     });
+    await this.#sleep(delayMs);
+  }
+
+  #lagSeconds(): number | null {
+    const { journal, clock } = this.#options;
+    const newest = acknowledgedPoint(journal);
+    return newest === null ? null : (clock.nowMs() - currentAsOfMs(newest)) / 1000;
+  }
+
+  /** Generations fence replication, not machines: these are paused only where that was asked for. */
+  async #tellIfStale(fault: Fault): Promise<void> {
+    if (!isFault(fault, "GENERATION_STALE", "GENERATION_CONFLICT")) return;
+    const { source, signal, onStale } = this.#options;
+    const mayPause = fault.code === "GENERATION_STALE" && onStale === "pause";
+    let paused: readonly MachineName[] = [];
     try {
-      await clock.sleep(delayMs, { signal });
+      if (mayPause) paused = await source.pause({ signal });
+    } finally {
+      this.#tell({ type: "stale", fault, paused });
+    }
+  }
+
+  /** Until then, or until the run is told to end. */
+  async #sleep(durationMs: number): Promise<void> {
+    const { clock, signal } = this.#options;
+    try {
+      await clock.sleep(durationMs, { signal });
     } catch (reason) {
       if (!signal.aborted) throw reason;
     }

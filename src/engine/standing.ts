@@ -1,15 +1,17 @@
 import type { DiskIdentity, DiskName, PointId } from "../core/ids.ts";
-import type { StagedStatus } from "../core/journal.ts";
-import type { Point } from "../core/point.ts";
+import type { OwedChanges, StagedStatus } from "../core/journal.ts";
+import type { Generation, Point, PointDisk } from "../core/point.ts";
 import type { DiskTracking } from "../core/source.ts";
 
-/** A disk whose changes since the head are recorded: the next cycle reads only these. */
+/** A disk whose changes since the head, or since an earlier point, are recorded: the next cycle reads only these. */
 export interface TrackedDisk {
   readonly state: "tracked";
   readonly name: DiskName;
   readonly identity: DiskIdentity;
   readonly since: PointId;
   readonly previousSizeBytes: number;
+  /** What lies behind is not known to the bitmap of `since`, and is read whole. */
+  readonly countedSizeBytes: number;
 }
 
 /** A disk that is read whole, or was: once `resumeAtBytes` is its size the next cycle adopts what was staged. */
@@ -35,8 +37,10 @@ export type DiskStanding = TrackedDisk | SyncingDisk;
 
 /** How a group stands between cycles: from where each disk's changes count. */
 export interface GroupStanding {
-  /** The vault's head when this was decided; null before the first point. */
+  /** The newest point when this was decided; null before the first. */
   readonly headId: PointId | null;
+  /** Under which points are cut. */
+  readonly generation: Generation;
   /** Sorted by name. */
   readonly disks: readonly DiskStanding[];
   /** What the next point has to say about the way here, one sentence each. */
@@ -47,6 +51,9 @@ export interface GroupStanding {
 export interface StandingInput {
   readonly head: Point | null;
   readonly staged: readonly StagedStatus[];
+  readonly owed: OwedChanges | null;
+  /** Ours, as `decideGeneration` said. */
+  readonly generation: Generation;
   readonly tracking: readonly DiskTracking[];
   /** Given to the syncs that start now. */
   readonly newSyncId: PointId;
@@ -73,6 +80,7 @@ export function decideStanding(input: StandingInput): StandingDecision {
   return {
     standing: {
       headId: input.head?.id ?? null,
+      generation: input.generation,
       disks: decisions.map((decision) => decision.disk),
       notes: [
         ...removed.map((disk) => `${disk.name} was removed from the group.`),
@@ -92,17 +100,8 @@ interface DiskDecision {
 function decideDisk(tracking: DiskTracking, input: StandingInput): DiskDecision {
   const { name, sizeBytes } = tracking.disk;
   const atHead = input.head?.disks.find((disk) => disk.name === name) ?? null;
-  if (tracking.state === "tracked" && atHead !== null && tracking.since === input.head?.id) {
-    const { identity, sizeBytes: previousSizeBytes } = atHead;
-    const disk: TrackedDisk = {
-      state: "tracked",
-      name,
-      identity,
-      since: tracking.since,
-      previousSizeBytes,
-    };
-    return { disk, continued: null };
-  }
+  const tracked = atHead === null ? null : trackedDisk(tracking, atHead, input);
+  if (tracked !== null) return { disk: tracked, continued: null };
   const kind = atHead === null ? "base" : "parts";
   // Parts of another size are not gone on with: that a disk changed its size within a sync is too rare to be clever about.
   const found = input.staged.find(
@@ -112,8 +111,7 @@ function decideDisk(tracking: DiskTracking, input: StandingInput): DiskDecision 
       staged.sizeBytes === sizeBytes &&
       (atHead === null || staged.identity === atHead.identity),
   );
-  const isRecording =
-    found !== undefined && tracking.state === "tracked" && tracking.since === found.syncId;
+  const isRecording = found !== undefined && keptOf(tracking).includes(found.syncId);
   const disk: SyncingDisk = {
     state: "syncing",
     name,
@@ -127,6 +125,39 @@ function decideDisk(tracking: DiskTracking, input: StandingInput): DiskDecision 
     cause: causeOf(tracking, isRecording, input.causes),
   };
   return { disk, continued: found ?? null };
+}
+
+/**
+ * From where the bitmaps of a disk that the head holds may count, or null when none may. The head's own bitmap is right. Else, when
+ * points of a spool were lost, that of the point they were owed since: if it recorded without a gap (`smallestSizeBytes` names
+ * the disk) and the image did not come from elsewhere meanwhile (the witness' bitmap is there).
+ */
+function trackedDisk(
+  tracking: DiskTracking,
+  atHead: PointDisk,
+  { head, owed }: StandingInput,
+): TrackedDisk | null {
+  const kept = keptOf(tracking);
+  const smallestBytes = owed?.smallestSizeBytes.get(atHead.name) ?? null;
+  const disk = {
+    state: "tracked" as const,
+    name: atHead.name,
+    identity: atHead.identity,
+    previousSizeBytes: atHead.sizeBytes,
+  };
+  const headId = head?.id ?? null;
+  const isHeadNewest = owed === null || owed.witness === headId;
+  if (isHeadNewest && headId !== null && kept.includes(headId)) {
+    return { ...disk, since: headId, countedSizeBytes: atHead.sizeBytes };
+  }
+  if (owed === null || smallestBytes === null) return null;
+  if (!kept.includes(owed.since) || !kept.includes(owed.witness)) return null;
+  const countedSizeBytes = Math.min(atHead.sizeBytes, smallestBytes);
+  return { ...disk, since: owed.since, countedSizeBytes };
+}
+
+function keptOf(tracking: DiskTracking): readonly PointId[] {
+  return tracking.state === "tracked" ? tracking.kept : [];
 }
 
 function causeOf(

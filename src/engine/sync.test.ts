@@ -20,7 +20,13 @@ const block = (fill: number) => new Uint8Array(blockSizeBytes).fill(fill);
 async function syncOnly(world: EngineWorld, more: Partial<SyncOptions> = {}) {
   const { source, journal } = world.connect();
   const { prng, clock } = world;
-  const attached = await attach({ source, journal, prng, signal: neverAborted });
+  const attached = await attach({
+    source,
+    journal,
+    group: world.group,
+    prng,
+    signal: neverAborted,
+  });
   const options = { source, journal, clock, signal: neverAborted, ...more };
   return syncGroup(attached.standing, options);
 }
@@ -179,14 +185,21 @@ describe("a lost bitmap does not end protection", () => {
     loseBitmaps(world);
     const { source, journal } = world.connect();
     const { prng, clock } = world;
-    const first = await attach({ source, journal, prng, signal: neverAborted });
+    const first = await attach({ source, journal, group: world.group, prng, signal: neverAborted });
     const previous = await syncGroup(first.standing, {
       source,
       journal,
       clock,
       signal: neverAborted,
     });
-    const again = await attach({ source, journal, prng, signal: neverAborted, previous });
+    const again = await attach({
+      source,
+      journal,
+      group: world.group,
+      prng,
+      signal: neverAborted,
+      previous,
+    });
     expect(again.standing.notes).toEqual(first.standing.notes);
   });
 

@@ -3,14 +3,14 @@ import { Fault } from "../base/fault.ts";
 import { mapOrdered } from "../base/map-ordered.ts";
 import { GIB, MIB } from "../base/units.ts";
 import type { Extent } from "../core/extent.ts";
-import type { Journal, StagedDisk } from "../core/journal.ts";
+import type { JournalIntake, StagedDisk } from "../core/journal.ts";
 import { windowSizeBytes } from "../core/limits.ts";
 import type { LiveDisk, Source } from "../core/source.ts";
 import { endOf, inWholeBlocks, requestRuns } from "./block-runs.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { stageRequest } from "./cycle.ts";
 import type { PhaseHook } from "./phase.ts";
-import { ReadPace } from "./read-pace.ts";
+import { type Pace, ReadPace } from "./read-pace.ts";
 import type { GroupStanding, SyncingDisk } from "./standing.ts";
 import { differingRuns } from "./sync-compare.ts";
 import { etaSeconds, type SyncProgress } from "./sync-progress.ts";
@@ -32,11 +32,13 @@ const progressEveryMs = 250;
 /** What a sync takes. */
 export interface SyncOptions {
   readonly source: Source;
-  readonly journal: Journal;
+  readonly journal: JournalIntake;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** Cap on reading the live disk; null reads as fast as it goes. */
   readonly readBytesPerSecondMax?: number | null;
+  /** Holds reads to what else they have to keep to, besides; not given: nothing. */
+  readonly pace?: Pace;
   readonly onProgress?: (progress: SyncProgress) => void;
   readonly onPhase?: PhaseHook;
   /** For tests. */
@@ -164,6 +166,7 @@ function windowMover(reading: Reading, counts: { readBytes: number; stagedBytes:
     try {
       const data = buffer.subarray(0, run.lengthBytes);
       await pace.admit(run.lengthBytes, signal);
+      await reading.pace?.admit(run.lengthBytes, signal);
       await reading.onPhase?.("sync-read");
       await live.read(run.offsetBytes, data);
       counts.readBytes += run.lengthBytes;

@@ -8,6 +8,7 @@ import { blockSizeBytes, windowSizeBytes } from "../core/limits.ts";
 import type { Snapshot } from "../core/source.ts";
 import { appendRun, endOf, requestRuns, zeroAndDataRuns } from "./block-runs.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import type { Pace } from "./read-pace.ts";
 
 /** Requests to the source under way at once; each holds a window, so this bounds the memory. */
 export const readsInFlightMax = 16;
@@ -52,6 +53,7 @@ export async function transfer(options: {
   disks: readonly TransferDisk[];
   signal: AbortSignal;
   onFirst: (what: "read" | "write") => Promise<void>;
+  pace?: Pace;
 }): Promise<TransferCounts> {
   const { snapshot, writer, signal } = options;
   const counts = { dirtyBytes: 0, readBytes: 0, dataBytes: 0, zeroBytes: 0 };
@@ -69,6 +71,7 @@ export async function transfer(options: {
     try {
       const data = buffer.subarray(0, request.lengthBytes);
       await first.read();
+      await options.pace?.admit(data.length, signal);
       await snapshot.read(request.disk.name, request.offsetBytes, data);
       counts.readBytes += data.length;
       signal.throwIfAborted();

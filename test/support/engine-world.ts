@@ -27,7 +27,7 @@ export interface EngineWorld {
   readonly estate: Estate;
   readonly prng: Prng;
   readonly clock: ReturnType<typeof virtualClock>;
-  readonly group: { name: typeof groupName; generation: { number: number; holder: string } };
+  readonly group: { name: typeof groupName; holder: string };
   readonly instants: Map<string, ReadonlyMap<DiskName, DiskImage>>;
   /** The disks that the next `connect` is configured with. */
   disks: DiskName[];
@@ -66,7 +66,7 @@ export async function engineWorld(seed: number): Promise<EngineWorld> {
     estate,
     prng,
     clock,
-    group: { name: groupName, generation: { number: 1, holder: "00000000000000aa" } },
+    group: { name: groupName, holder: "00000000000000aa" },
     instants,
     disks: [dataDisk, walDisk],
     scratchBlocksMax: 1000,
@@ -97,6 +97,9 @@ export async function engineWorld(seed: number): Promise<EngineWorld> {
 export function journalWith(journal: Journal, replaced: Partial<Journal>): Journal {
   return {
     head: () => journal.head(),
+    ask: () => journal.ask(),
+    confirmCurrent: (confirmation) => journal.confirmCurrent(confirmation),
+    owedSince: () => journal.owedSince(),
     points: () => journal.points(),
     begin: (header) => journal.begin(header),
     stage: (request) => journal.stage(request),
@@ -118,8 +121,9 @@ export function journalWithWriter(
       return {
         write: (disk, offsetBytes, data) => writer.write(disk, offsetBytes, data),
         zero: (disk, offsetBytes, lengthBytes) => writer.zero(disk, offsetBytes, lengthBytes),
+        writeStored: (disk, chunk) => writer.writeStored(disk, chunk),
         adopt: (staged) => writer.adopt(staged),
-        seal: (cost) => writer.seal(cost),
+        seal: (sealing) => writer.seal(sealing),
         [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
         ...replace(writer),
       };
@@ -136,7 +140,7 @@ export async function liveOnce(
   const signal = options.signal ?? neverAborted;
   const { clock, prng, group } = world;
   const hook = options.onPhase === undefined ? {} : { onPhase: options.onPhase };
-  const attached = await attach({ source, journal, prng, signal });
+  const attached = await attach({ source, journal, group, prng, signal });
   const standing = await syncGroup(attached.standing, { source, journal, clock, signal, ...hook });
   return replicateOnce({ source, journal, group, standing, clock, prng, signal, ...hook });
 }
