@@ -58,7 +58,7 @@ export async function live(options: LifeOptions): Promise<number> {
   const { points } = await runGroup({
     source: options.source,
     journal,
-    group: { name: options.group, generation: { number: 1, holder: "0123456789abcdef" } },
+    group: { name: options.group, holder: "0123456789abcdef" },
     intervalSeconds,
     cycles: options.cycles,
     syncBytesPerSecondMax: swarm.vault.syncBytesPerSecondMax,
@@ -120,14 +120,14 @@ function noting(journal: Journal, oracle: Oracle, tell: (event: string) => void)
 }
 
 /** Views that stay open over cycles and upkeep: nothing beneath them may move. */
-class HeldViews {
+export class HeldViews {
   readonly #oracle: Oracle;
   readonly #journal: Journal;
   readonly #openView: OpenVault["openView"];
   readonly #dice: Prng;
   #views: View[] = [];
 
-  constructor({ oracle, vault, dice }: LifeOptions) {
+  constructor({ oracle, vault, dice }: Pick<LifeOptions, "oracle" | "vault" | "dice">) {
     this.#oracle = oracle;
     this.#journal = vault.journal;
     this.#openView = (point) => vault.openView(point);
@@ -156,7 +156,7 @@ class HeldViews {
 }
 
 /** Runs what may fail by misfortune. */
-async function bear(
+export async function bear(
   tell: (event: string) => void,
   what: string,
   work: () => Promise<void>,
