@@ -1,0 +1,204 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { stringify } from "yaml";
+import { systemClock } from "../../src/base/clock.ts";
+import { nodeFileSystem } from "../../src/base/node-file-system.ts";
+import { systemPrng } from "../../src/base/prng.ts";
+import { MIB } from "../../src/base/units.ts";
+import type { Point } from "../../src/core/point.ts";
+import type { GroupReader } from "../../src/journal/group.ts";
+import { sqliteLocks } from "../../src/journal/sqlite-locks.ts";
+import { openVault } from "../../src/journal/vault.ts";
+import {
+  type Guest,
+  type GuestDisk,
+  type TestHost,
+  testGroup,
+  testHost,
+} from "../../src/source/qemu/test-guest.ts";
+import { type Site, type SitesNetwork, sitesNetwork } from "./namespaces.ts";
+import { SiteProcess } from "./site-process.ts";
+
+const run = promisify(execFile);
+const program = fileURLToPath(new URL("../../bin/afterimage", import.meta.url));
+const vaultPort = 7420;
+
+/** What a test of two sites is made of. */
+export interface SitesOptions {
+  readonly disks: readonly GuestDisk[];
+  /** Default: a point every second. */
+  readonly interval?: { readonly intervalSeconds: number } | { readonly targetRpoSeconds: number };
+  /** Default: 64 MiB of scratch and 256 MiB of spool. */
+  readonly capBytes?: { readonly scratch: number; readonly spool: number };
+  /** Further keys of the replicator's configuration. */
+  readonly replicator?: Readonly<Record<string, unknown>>;
+  /** Keys of the vault's configuration. */
+  readonly vault?: Readonly<Record<string, unknown>>;
+  /** Where the vault is made, when not beside everything else. */
+  readonly vaultDirectory?: (directory: string) => Promise<string>;
+  readonly network?: SitesNetwork;
+}
+
+/** Two sites on this host: a guest and a replicator here, a vault there, and a network between them. */
+export class Sites implements AsyncDisposable {
+  readonly host: TestHost;
+  readonly guest: Guest;
+  readonly network: SitesNetwork;
+  readonly directory: string;
+  readonly vaultDirectory: string;
+  readonly stateDirectory: string;
+  readonly spoolDirectory: string;
+  readonly vaultConfigPath: string;
+  readonly replicatorConfigPath: string;
+  #vault: SiteProcess | null = null;
+  #replicator: SiteProcess | null = null;
+  readonly #owned: AsyncDisposableStack;
+
+  /** Use `sites`. */
+  constructor(parts: {
+    host: TestHost;
+    guest: Guest;
+    network: SitesNetwork;
+    vaultDirectory: string;
+    owned: AsyncDisposableStack;
+  }) {
+    this.host = parts.host;
+    this.guest = parts.guest;
+    this.network = parts.network;
+    this.#owned = parts.owned;
+    this.directory = parts.host.directory;
+    this.vaultDirectory = parts.vaultDirectory;
+    this.stateDirectory = join(this.directory, "state");
+    this.spoolDirectory = join(this.directory, "spool");
+    this.vaultConfigPath = join(this.directory, "vault.yaml");
+    this.replicatorConfigPath = join(this.directory, "replicator.yaml");
+  }
+
+  /** The vault's running process. */
+  get vault(): SiteProcess {
+    if (this.#vault === null) throw new Error("the vault does not run");
+    return this.#vault;
+  }
+
+  /** The replicator's running process. */
+  get replicator(): SiteProcess {
+    if (this.#replicator === null) throw new Error("the replicator does not run");
+    return this.#replicator;
+  }
+
+  /** Starts `afterimage vault serve`; resolves when it listens. */
+  async startVault(environment: Readonly<Record<string, string>> = {}): Promise<SiteProcess> {
+    const words = ["vault", "serve", this.vaultDirectory, "--config", this.vaultConfigPath];
+    this.#vault = this.#start("vault", words, environment);
+    await this.#vault.seen(({ msg }) => /listen|serv/i.test(msg));
+    return this.#vault;
+  }
+
+  /** Starts `afterimage replicator serve`. */
+  async startReplicator(environment: Readonly<Record<string, string>> = {}): Promise<SiteProcess> {
+    const words = ["replicator", "serve", this.replicatorConfigPath];
+    this.#replicator = this.#start("replicator", words, environment);
+    return this.#replicator;
+  }
+
+  /** Runs a command of the product at a site to its end; its standard output. */
+  async command(site: Site, ...words: readonly string[]): Promise<string> {
+    const [file, ...rest] = [...this.network.at(site), program, ...words];
+    const { stdout } = await run(file!, rest);
+    return stdout;
+  }
+
+  /** Invites and joins a replicator whose state lies in `state`. */
+  async enrol(name: string, state = this.stateDirectory): Promise<void> {
+    const token = (await this.command("vault", "vault", "invite", this.vaultDirectory, name))
+      .trim()
+      .split(/\s+/)
+      .at(-1)!;
+    await this.command("replicator", "replicator", "join", token, "--state", state);
+  }
+
+  /** Looks at the vault's directory as any reader may. */
+  async read<Result>(look: (reader: GroupReader) => Promise<Result>): Promise<Result> {
+    const options = { files: nodeFileSystem(), clock: systemClock(), prng: systemPrng() };
+    const directory = this.vaultDirectory;
+    await using vault = await openVault({
+      ...options,
+      directory,
+      mode: "read",
+      locks: sqliteLocks(),
+    });
+    return await look(await vault.reader(testGroup));
+  }
+
+  /** The vault's points, oldest first; none before there is a group. */
+  async points(): Promise<readonly Point[]> {
+    try {
+      return await this.read(async (reader) => reader.points());
+    } catch {
+      return [];
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#replicator?.kill();
+    await this.#vault?.kill();
+    await this.#owned.disposeAsync();
+  }
+
+  #start(site: Site, words: readonly string[], environment: Readonly<Record<string, string>>) {
+    return new SiteProcess({
+      at: this.network.at(site),
+      words: [...words, "--log", "json"],
+      environment,
+      orderPath: join(this.directory, `${site}.order`),
+    });
+  }
+}
+
+/** Makes network, guest, vault and configurations; nothing of ours runs yet and nobody is enrolled. */
+export async function sites(options: SitesOptions): Promise<Sites> {
+  await using opening = new AsyncDisposableStack();
+  const network = options.network ?? opening.use(await sitesNetwork());
+  const host = opening.use(await testHost());
+  await host.createImages("db", options.disks);
+  const guest = await host.start("db", options.disks);
+  const vaultDirectory =
+    (await options.vaultDirectory?.(host.directory)) ?? join(host.directory, "vault");
+  const made = new Sites({ host, guest, network, vaultDirectory, owned: opening.move() });
+  await mkdir(made.spoolDirectory);
+  const port = network.kind === "loopback" ? await freePort() : vaultPort;
+  const listen = `${network.vaultAddress}:${port}`;
+  await writeFile(made.vaultConfigPath, stringify({ listen, ...options.vault }));
+  const machine = {
+    name: "db",
+    qmp: guest.qmpPath,
+    disks: options.disks.map(({ name }) => ({ name, node: name })),
+  };
+  const cap = options.capBytes ?? { scratch: 64 * MIB, spool: 256 * MIB };
+  const config = {
+    state: made.stateDirectory,
+    ...(options.interval ?? { intervalSeconds: 1 }),
+    scratch: { directory: host.scratchDirectory, capBytes: cap.scratch },
+    spool: { directory: made.spoolDirectory, capBytes: cap.spool, reserveBytes: 0 },
+    groups: [{ name: testGroup, machines: [machine] }],
+    ...options.replicator,
+  };
+  await writeFile(made.replicatorConfigPath, stringify(config));
+  await made.command("vault", "vault", "init", vaultDirectory);
+  return made;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
