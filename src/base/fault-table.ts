@@ -106,6 +106,12 @@ export const faultTable = {
     cause: "The vault was written by a newer version.",
     nextStep: "Upgrade afterimage on this host.",
   },
+  VAULT_FULL: {
+    retry: true,
+    exitCode: 2,
+    cause: "The vault takes no further group.",
+    nextStep: "Raise `groupsMax` in the vault's configuration, or use another vault.",
+  },
   CONTROL_PROTOCOL: {
     retry: false,
     exitCode: 2,
@@ -373,6 +379,13 @@ export const faultTable = {
     cause: "The clocks of the two sites differ by more than the configured bound.",
     nextStep:
       "Make both sites follow the same time servers; order never depends on clocks, RPO does.",
+  },
+  SOURCE_SILENT: {
+    retry: true,
+    exitCode: 1,
+    cause: "The vault has heard nothing of a group's source for too long.",
+    nextStep:
+      "Check that the replicator runs and reaches this vault; if its site is lost, start from the newest point.",
   },
   SPOOL_FULL: {
     retry: true,

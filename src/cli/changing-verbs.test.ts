@@ -117,9 +117,9 @@ describe("while another process writes", () => {
         asked.push(request);
         // Sealed after the list was read: not named, so it stays.
         await history.seal(journal);
-        return request.verb === "state"
-          ? null
-          : performChange(journal, request, { ...options, clock: systemClock() });
+        return "group" in request
+          ? performChange(journal, request, { ...options, clock: systemClock() })
+          : null;
       },
     });
     expect((await command(verb, vault.directory, "erp", ...words)).exitCode).toBe(0);
@@ -205,9 +205,9 @@ describe("scrub", () => {
       path: controlSocket(vault.directory),
       clock: systemClock(),
       handle: async (request, options) =>
-        request.verb === "state"
-          ? null
-          : performChange(journal, request, { ...options, clock: systemClock() }),
+        "group" in request
+          ? performChange(journal, request, { ...options, clock: systemClock() })
+          : null,
     });
     const scrubbed = await command("scrub", vault.directory, "erp", "--rate", "1GiB");
     expect(scrubbed).toMatchObject({

@@ -4,7 +4,7 @@ import { readSmallFile } from "../base/atomic-file.ts";
 import { Fault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import { MIB } from "../base/units.ts";
-import { contradictionsOf } from "./config-contradictions.ts";
+import { type Contradiction, contradictionsOf, type IsGiven } from "./config-contradictions.ts";
 import { type Config, configSchema } from "./config-schema.ts";
 
 /** A configuration is written by a person. */
@@ -16,16 +16,34 @@ type KeyPath = readonly PropertyKey[];
 
 /** Reads, checks and freezes a configuration file. STORAGE_MISSING, CONFIG_INVALID. */
 export async function readConfig(files: FileSystem, path: string): Promise<Config> {
+  return parseConfig(await readConfigText(files, path), path);
+}
+
+/** The text of a configuration file. STORAGE_MISSING, CONFIG_INVALID when it is too long. */
+export async function readConfigText(files: FileSystem, path: string): Promise<string> {
   const content = await readSmallFile(files, path, configLengthBytesMax).catch((error) => {
     if (!(error instanceof RangeError)) throw error;
     throw new Fault("CONFIG_INVALID", error.message, { path }, { cause: error });
   });
   if (content === null) throw new Fault("STORAGE_MISSING", `${path}: no such file`, { path });
-  return parseConfig(Buffer.from(content).toString(), path);
+  return Buffer.from(content).toString();
 }
 
 /** The configuration in `text`. CONFIG_INVALID, whose message has a place and a reason for each problem. */
 export function parseConfig(text: string, name: string): Config {
+  return parseYaml(text, name, { schema: configSchema, contradictionsOf });
+}
+
+/** What `schema` makes of a YAML text, frozen. CONFIG_INVALID, whose message has a place and a reason for each problem. */
+export function parseYaml<Value>(
+  text: string,
+  name: string,
+  options: {
+    readonly schema: z.ZodType<Value>;
+    /** What the schema cannot see; `isGiven` tells a value from a default. */
+    readonly contradictionsOf?: (value: Value, isGiven: IsGiven) => readonly Contradiction[];
+  },
+): Value {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const broken = document.errors[0];
@@ -38,10 +56,11 @@ export function parseConfig(text: string, name: string): Config {
     const at = formatPath(key === undefined ? path : [...path, key]);
     return `${name}:${line}: ${at === "" ? "" : `${at}: `}`;
   };
-  const parsed = configSchema.safeParse(plainValue(document, name) ?? {});
+  const parsed = options.schema.safeParse(plainValue(document, name) ?? {});
   if (!parsed.success)
     throw invalid(parsed.error.issues.flatMap((issue) => describe(issue, place)));
-  const contradictions = contradictionsOf(parsed.data, (path) => document.hasIn(path));
+  const contradictions =
+    options.contradictionsOf?.(parsed.data, (path) => document.hasIn(path)) ?? [];
   if (contradictions.length > 0) {
     throw invalid(contradictions.map(({ path, message }) => `${place(path)}${message}`));
   }
