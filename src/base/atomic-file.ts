@@ -7,11 +7,12 @@ export async function writeFileAtomically(
   files: FileSystem,
   path: string,
   content: Uint8Array,
+  options: { readonly isPrivate?: boolean } = {},
 ): Promise<void> {
   const partPath = `${path}.part`;
   await files.remove(partPath);
   {
-    await using file = await files.open(partPath, "create");
+    await using file = await files.open(partPath, "create", options);
     await file.write(content, 0);
     await file.sync();
   }

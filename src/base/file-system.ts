@@ -10,9 +10,13 @@ export interface FileSystem {
   readonly usesThreads?: boolean;
   /**
    * `read`: must exist, read only. `create`: must not exist (STORAGE_FAILED with `reason: "exists"`), read and write.
-   * `write`: must exist, read and write.
+   * `write`: must exist, read and write. What is created `isPrivate` may be read by this user alone, where the host knows users.
    */
-  open(path: string, mode: "read" | "create" | "write"): Promise<StoredFile>;
+  open(
+    path: string,
+    mode: "read" | "create" | "write",
+    options?: { readonly isPrivate?: boolean },
+  ): Promise<StoredFile>;
   /** Atomic replacement within one file system; durable only after `syncDirectory` of the target's directory. */
   rename(from: string, to: string): Promise<void>;
   /** Removes a file; one that is not there is not an error. Durable only after `syncDirectory`. */

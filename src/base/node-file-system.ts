@@ -15,8 +15,11 @@ const zeroes = new Uint8Array(MIB);
 export function nodeFileSystem(): FileSystem {
   return {
     usesThreads: true,
-    open: (path, mode) =>
-      guarded(path, async () => nodeFile(path, await open(path, openFlags[mode]))),
+    open: (path, mode, options) =>
+      guarded(path, async () => {
+        const permissions = options?.isPrivate === true ? 0o600 : 0o666;
+        return nodeFile(path, await open(path, openFlags[mode], permissions));
+      }),
     rename: (from, to) => guarded(to, () => rename(from, to)),
     remove: (path) => guarded(path, () => rm(path, { force: true })),
     removeDirectory: (path) => guarded(path, () => rm(path, { force: true, recursive: true })),

@@ -1,7 +1,7 @@
 import net from "node:net";
 import type { SecureContext } from "node:tls";
 import type { Clock } from "../base/clock.ts";
-import { Fault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import type { Channel, Peer } from "../core/channel.ts";
 import { type Admitted, admit, Refusal } from "./admission.ts";
 import { type TlsChannel, tlsChannel } from "./channel.ts";
@@ -174,7 +174,8 @@ class Listener implements TlsListener {
       else if (enrolment !== undefined) await this.#enrol(admitted, address, enrolment);
     } catch (error) {
       raw.destroy();
-      if (!(error instanceof Refusal)) throw error;
+      // An enrolment that could not be stored is refused like any other; the log has the reason.
+      if (!(error instanceof Refusal || isFault(error))) throw error;
       if (!this.#closing.signal.aborted) this.#refuse(address, error.message, claimOf(error));
     }
   }
@@ -264,7 +265,7 @@ class PeerRefusal extends Refusal {
   }
 }
 
-function claimOf(refusal: Refusal): string | null {
+function claimOf(refusal: Error): string | null {
   return refusal instanceof PeerRefusal ? refusal.claimed : null;
 }
 
