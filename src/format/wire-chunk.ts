@@ -1,8 +1,13 @@
 import { bytesOfHex, hexOf, readUint64, viewOf, writeUint64 } from "./bytes.ts";
 import { type Codec, codecNumber, codecOf } from "./codec.ts";
+import { deltaCorrupt } from "./delta-corrupt.ts";
 import { pieceCountOf } from "./delta-index.ts";
-import { chunkSpanBytes, diskSizeBytesMax, hashLengthBytes, sectorSizeBytes } from "./delta-limits.ts";
-import { wireFault } from "./wire-frame.ts";
+import {
+  chunkSpanBytes,
+  diskSizeBytesMax,
+  hashLengthBytes,
+  sectorSizeBytes,
+} from "./delta-limits.ts";
 import { chunkHeaderLengthBytes } from "./wire-limits.ts";
 
 /** A chunk on the wire: where it lies, how it is stored, the hashes of its pieces, its payload. */
@@ -28,9 +33,9 @@ export function encodeChunkHeader(chunk: Omit<WireChunk, "list" | "payload">): B
   return bytes;
 }
 
-/** Reads a chunk's body; list and payload are views of it. LINK_PROTOCOL when it is none. */
+/** Reads a chunk's body; list and payload are views of it. DELTA_CORRUPT when it is none. */
 export function decodeChunk(body: Uint8Array): WireChunk {
-  if (body.length < chunkHeaderLengthBytes) throw wireFault("a chunk is too short");
+  if (body.length < chunkHeaderLengthBytes) throw deltaCorrupt("chunk", "it is too short for one");
   const view = viewOf(body);
   const offsetBytes = readUint64(view, 8);
   const lengthBytes = view.getUint32(16, true);
@@ -42,15 +47,15 @@ export function decodeChunk(body: Uint8Array): WireChunk {
     lengthBytes % sectorSizeBytes === 0 &&
     offsetBytes + lengthBytes <= diskSizeBytesMax &&
     windowOf(offsetBytes) === windowOf(offsetBytes + lengthBytes - 1);
-  if (!isRun) throw wireFault("a chunk lies where none can", { offsetBytes, lengthBytes });
-  if (codec === null) throw wireFault("a chunk's codec is unknown");
+  if (!isRun) throw deltaCorrupt("chunk", "it lies where none can", { offsetBytes, lengthBytes });
+  if (codec === null) throw deltaCorrupt("chunk", "its codec is unknown");
   if (pieceCount !== pieceCountOf(offsetBytes, lengthBytes)) {
-    throw wireFault("a chunk has another count of pieces", { pieceCount });
+    throw deltaCorrupt("chunk", "it has another count of pieces", { pieceCount });
   }
   const payloadAt = chunkHeaderLengthBytes + pieceCount * hashLengthBytes;
   const payloadBytes = body.length - payloadAt;
   const fits = codec === "raw" ? payloadBytes === lengthBytes : payloadBytes < lengthBytes;
-  if (!fits || payloadBytes <= 0) throw wireFault("a chunk's payload has another length");
+  if (!fits || payloadBytes <= 0) throw deltaCorrupt("chunk", "its payload has another length");
   return {
     disk: hexOf(body.subarray(0, 8)),
     offsetBytes,

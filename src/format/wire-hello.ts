@@ -11,7 +11,10 @@ const helloSchema = z.object({
   versions: z.object({ min: z.int().min(1), max: z.int().min(1) }),
   session: hexId,
   life: hexId.nullable(),
-  channel: z.int().min(0).max(2 ** 32 - 1),
+  channel: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1),
 });
 const grantSchema = z.object({ sessionBytes: bytes, streamBytes: bytes });
 const welcomeSchema = z.object({
@@ -80,11 +83,7 @@ export function commonVersion(ours: WireVersions, theirs: WireVersions): number 
 }
 
 /** The value of a body of canonical JSON. Members that the schema does not know are left out. */
-export function decodeWith<Value>(
-  schema: z.ZodType<Value>,
-  body: Uint8Array,
-  what: string,
-): Value {
+export function decodeWith<Value>(schema: z.ZodType<Value>, body: Uint8Array, what: string): Value {
   const decoded = decodeCanonicalJson(body);
   if (decoded === null) throw wireFault(`a ${what} is no canonical JSON`);
   const result = schema.safeParse(decoded.value);
