@@ -135,13 +135,12 @@ async function openEngine(
   const disks = nodes.map((node) => ({ name: node, node, tracking: "persistent" as const }));
   const machines = [{ name: machine, qmpPath: join(directory, "ours.qmp"), disks }];
   const source = opening.use(qemuSource({ group, machines, scratch, clock, files }));
-  const attached = await attach({ source, journal, prng, signal });
+  const cycleGroup = { name: group, holder: "00000000000000aa" };
+  const attached = await attach({ source, journal, group: cycleGroup, prng, signal });
   let standing = await syncGroup(attached.standing, { source, journal, clock, signal });
-  const generation = { number: 1, holder: "00000000000000aa" };
   const owned = opening.move();
   return {
     cycle: async () => {
-      const cycleGroup = { name: group, generation };
       const options = { source, journal, group: cycleGroup, standing, clock, prng, signal };
       const outcome = await replicateOnce(options);
       standing = outcome.standing;

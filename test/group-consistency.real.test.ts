@@ -98,10 +98,13 @@ function delayed(source: Source): Source {
           await snapshot.read(disk, offsetBytes, into);
         },
         release: () => snapshot.release(),
-        forget: () => snapshot.forget(),
+        forget: (options) => snapshot.forget(options),
         [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
       };
     },
+    dirtyBytes: (options) => source.dirtyBytes(options),
+    guestWrites: (options) => source.guestWrites(options),
+    pause: (options) => source.pause(options),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }

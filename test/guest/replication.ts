@@ -56,7 +56,7 @@ export async function replicateInto(options: {
   await runGroup({
     source: options.filter?.(source) ?? source,
     journal,
-    group: { name: group, generation: { number: 1, holder: "0123456789abcdef" } },
+    group: { name: group, holder: "0123456789abcdef" },
     intervalSeconds: options.intervalSeconds,
     cycles: options.points,
     retriesMax: 3,

@@ -96,8 +96,8 @@ export async function replicate(
   const [clock, prng] = [systemClock(), systemPrng()];
   const { signal } = new AbortController();
   const hook: { onPhase?: PhaseHook } = onPhase === undefined ? {} : { onPhase };
-  const group = { name: killGroup, generation: { number: 1, holder: "00000000000000aa" } };
-  const attached = await attach({ source, journal, prng, signal });
+  const group = { name: killGroup, holder: "00000000000000aa" };
+  const attached = await attach({ source, journal, group, prng, signal });
   const standing = await syncGroup(attached.standing, { source, journal, clock, signal, ...hook });
   return await replicateOnce({ source, journal, group, standing, clock, prng, signal, ...hook });
 }
