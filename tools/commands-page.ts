@@ -18,7 +18,8 @@ export function commandsPage(): string {
     isTracing: false,
   };
   const replicate = async () => ({ groups: [] });
-  const program = afterimageProgram(context, { replicate, version: "" });
+  const serveVault = async () => {};
+  const program = afterimageProgram(context, { replicate, serveVault, version: "" });
   const sections = leavesOf(program).map((leaf) => `## ${leaf.words}\n\n${fenced(helpOf(leaf))}\n`);
   return `# Commands
 

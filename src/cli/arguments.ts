@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { Fault } from "../base/fault.ts";
 import { type GroupName, parseGroupName } from "../core/ids.ts";
+import { isHolderName } from "../tls/identity.ts";
 import { parseSize } from "./config-values.ts";
 
 /** A path that a person typed, from the directory they are in. */
@@ -14,6 +15,12 @@ export function groupArgument(argument: string): GroupName {
   const name = parseGroupName(argument);
   if (name !== null) return name;
   throw new Fault("USAGE", `"${argument}" cannot be a group's name`, { group: argument });
+}
+
+/** A replicator's name as a person typed it. USAGE when it cannot be one. */
+export function peerNameArgument(argument: string): string {
+  if (isHolderName(argument)) return argument;
+  throw new Fault("USAGE", `"${argument}" cannot be a replicator's name`, { name: argument });
 }
 
 /** For commander: a whole number within bounds. */

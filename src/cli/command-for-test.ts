@@ -7,6 +7,7 @@ import { interruptedFault } from "./interruption.ts";
 import { runAfterimage } from "./main.ts";
 import { recordedTerminal } from "./terminal.ts";
 import type { Replicate } from "./up.ts";
+import type { ServeVault } from "./vault-serve.ts";
 
 /** A command line that runs within the test's process. */
 export interface TestCommand {
@@ -18,11 +19,16 @@ export interface TestCommand {
 }
 
 const nothingReplicates: Replicate = async () => ({ groups: [] });
+const nothingServes: ServeVault = async () => {};
 
 /** Starts a command line; what `run` would start is handed in. */
 export function startCommand(
   words: readonly string[],
-  options: { readonly replicate?: Replicate; readonly context?: Partial<CommandContext> } = {},
+  options: {
+    readonly replicate?: Replicate;
+    readonly serveVault?: ServeVault;
+    readonly context?: Partial<CommandContext>;
+  } = {},
 ): TestCommand {
   const terminal = recordedTerminal();
   const interrupted = new AbortController();
@@ -36,9 +42,9 @@ export function startCommand(
     isTracing: false,
     ...options.context,
   };
-  const { replicate = nothingReplicates } = options;
+  const { replicate = nothingReplicates, serveVault = nothingServes } = options;
   return {
-    exitCode: runAfterimage(words, context, { replicate, version: "1.2.3" }),
+    exitCode: runAfterimage(words, context, { replicate, serveVault, version: "1.2.3" }),
     stdout: terminal.stdout,
     stderr: terminal.stderr,
     interrupt: () => interrupted.abort(interruptedFault()),

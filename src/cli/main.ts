@@ -11,16 +11,21 @@ import { scrubVerb } from "./scrub.ts";
 import { statusVerb } from "./status.ts";
 import { thinVerb } from "./thin.ts";
 import { type Replicate, upVerb } from "./up.ts";
-import { vaultVerb } from "./vault-init.ts";
+import { vaultVerb } from "./vault.ts";
+import type { ServeVault } from "./vault-serve.ts";
 import { verifyVerb } from "./verify.ts";
 
-/** The command line with all its verbs; what replicates is handed in, because it lives above. */
-export function afterimageProgram(
-  context: CommandContext,
-  options: { readonly replicate: Replicate; readonly version: string },
-): Command {
+/** What lives above the command line and is handed in. */
+export interface ProgramParts {
+  readonly replicate: Replicate;
+  readonly serveVault: ServeVault;
+  readonly version: string;
+}
+
+/** The command line with all its verbs; what runs for long is handed in, because it lives above. */
+export function afterimageProgram(context: CommandContext, options: ProgramParts): Command {
   const verbs = [
-    vaultVerb,
+    vaultVerb(options),
     upVerb(options.replicate),
     statusVerb,
     pointsVerb,
@@ -40,7 +45,7 @@ export function afterimageProgram(
 export async function runAfterimage(
   words: readonly string[],
   context: CommandContext,
-  options: { readonly replicate: Replicate; readonly version: string },
+  options: ProgramParts,
 ): Promise<0 | 1 | 2> {
   return runCommandLine(afterimageProgram(context, options), words, context);
 }

@@ -1,27 +1,19 @@
 import { z } from "zod";
+import { parseSiteAddress } from "../tls/token.ts";
 import { groupNameSchema } from "./config-machine.ts";
 import { metricsSchema } from "./config-sites.ts";
 import { durationSeconds, type ListenAddress } from "./config-values.ts";
 
 const yearSeconds = 366 * 86_400;
-const portMax = 65_535;
-const addressLengthMax = 255;
 /** Groups that a vault may be configured for, and take. */
 const groupsCountMax = 4096;
 
-/** "192.0.2.7:7420", "vault.example:7420", "[2001:db8::1]:7420"; null when it is none. */
-export function parseSiteAddress(text: string): ListenAddress | null {
-  const pattern = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)):(\d{1,5})$/i;
-  const [, six, host = six, digits] = pattern.exec(text) ?? [];
-  const port = Number(digits);
-  if (host === undefined || host.length > addressLengthMax || port > portMax) return null;
-  return { host, port };
-}
-
-function siteAddress(portMin: number) {
+/** A host and a port; where 0 may be asked for it stands for any free port. */
+function siteAddress(portMin: 0 | 1) {
   return z.string().transform((text, context): ListenAddress => {
-    const address = parseSiteAddress(text);
-    if (address !== null && address.port >= portMin) return address;
+    const isAnyPort = portMin === 0 && text.endsWith(":0");
+    const address = parseSiteAddress(isAnyPort ? `${text.slice(0, -1)}1` : text);
+    if (address !== null) return isAnyPort ? { ...address, port: 0 } : address;
     const message = `"${text}" is no address, such as "192.0.2.7:7420", "vault.example:7420", "[2001:db8::1]:7420"`;
     context.addIssue({ code: "custom", message });
     return z.NEVER;

@@ -1,15 +1,14 @@
-import { Command } from "commander";
+import type { Command } from "commander";
 import { initVault } from "../journal/vault.ts";
 import { absolutePath } from "./arguments.ts";
 import { type CommandContext, type CommonOptions, printResult } from "./command-context.ts";
 import { verbCommand } from "./program.ts";
 
 /** `afterimage vault init DIR` */
-export function vaultVerb(context: CommandContext): Command {
-  const init = verbCommand("init", "make an empty vault", "afterimage vault init /srv/vault")
+export function initCommand(context: CommandContext): Command {
+  return verbCommand("init", "make an empty vault", "afterimage vault init /srv/vault")
     .argument("<directory>", "an empty directory, or one that is not there yet")
     .action((directory: string, options: CommonOptions) => runInit(context, directory, options));
-  return new Command("vault").description("make vaults").helpCommand(false).addCommand(init);
 }
 
 async function runInit(

@@ -58,6 +58,8 @@ export const controlRequestSchema = z.discriminatedUnion("verb", [
     name: peerName,
     addresses: z.array(address).max(addressesMax),
     expiresSeconds: z.int().min(1).max(invitationSecondsMax),
+    /** Whether another replicator may take the name. */
+    replaces: z.boolean(),
   }),
   /** Believes no certificate of that replicator any more, and ends its connections. */
   z.strictObject({ verb: z.literal("revoke"), name: peerName }),

@@ -8,6 +8,7 @@ import { processTerminal } from "../cli/terminal.ts";
 import { sqliteLocks } from "../journal/sqlite-locks.ts";
 import { interruptSignal } from "./interrupts.ts";
 import { replicate } from "./replicate.ts";
+import { serveVault } from "./vault-serve.ts";
 
 // The `afterimage` command: bin/afterimage starts this file.
 
@@ -27,5 +28,6 @@ const context = {
 };
 process.exitCode = await runAfterimage(process.argv.slice(2), context, {
   replicate,
+  serveVault,
   version: await version(),
 });

@@ -4,7 +4,7 @@ import type { FileSystem } from "../base/file-system.ts";
 import type { Prng } from "../base/prng.ts";
 import type { PointId } from "../core/ids.ts";
 import type { View } from "../core/journal.ts";
-import type { Point } from "../core/point.ts";
+import type { Generation, Point } from "../core/point.ts";
 import { GroupState, type LedgerDelta, type LedgerPoint } from "./group-state.ts";
 import { LedgerFollower } from "./ledger-follower.ts";
 import { MachinesStore } from "./machines-store.ts";
@@ -138,6 +138,8 @@ export interface GroupReader {
   /** Looks at the ledger again. */
   refresh(): Promise<void>;
   head(): Point | null;
+  /** Who may write; null before the first point of a group that nobody was given. */
+  generation(): Generation | null;
   points(): readonly Point[];
   /** Opens a point as the ledger is now. Pins it until disposed. POINT_UNKNOWN, POINT_RETIRED, DELTA_MISSING. */
   open(point: PointId): Promise<View>;
@@ -162,6 +164,7 @@ export async function openGroupReader(options: GroupOptions): Promise<GroupReade
   return {
     refresh,
     head: () => group.head(),
+    generation: () => group.state.generation,
     points: () => group.points(),
     open: (point) => group.open(point, refresh),
     verify: (options) => verifyGroup(group, refresh, options),
