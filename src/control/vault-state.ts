@@ -45,9 +45,9 @@ export const custodySchema = z.strictObject({
   bytes: z.strictObject({
     /** Of points and syncs, as they came since the server started; other traffic of the connection is not in it. */
     wire: bytes,
-    /** In deltas above the base, as stored. */
+    /** On the vault's file system, of the deltas above the base, as stored. */
     journal: bytes,
-    /** Of the base, decompressed: the sizes of the disks at its position. */
+    /** On the vault's file system, of the base; never compressed. */
     base: bytes,
   }),
   /** Since when nothing came, when that is too long; null while the source speaks. */
