@@ -1,4 +1,4 @@
-import { Fault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import type { GroupName } from "../core/ids.ts";
 import type { Generation } from "../core/point.ts";
 
@@ -24,4 +24,14 @@ export function decideGeneration(options: {
   }
   const message = `${group} is written by ${current.holder}, who holds generation ${current.number}`;
   throw new Fault("GENERATION_CONFLICT", message, details);
+}
+
+/**
+ * Whether the group was handed to `holder` itself under a later number, as after a drill: attaching learns the number, and nobody
+ * was overtaken.
+ */
+export function wasHandedBack(fault: Fault, holder: string): boolean {
+  return (
+    isFault(fault, "GENERATION_STALE", "GENERATION_CONFLICT") && fault.details.holder === holder
+  );
 }

@@ -10,6 +10,7 @@ import {
 import { Fault } from "../base/fault.ts";
 import { machineOf } from "../core/ids.ts";
 import { blockSizeBytes } from "../core/limits.ts";
+import type { DirectoryJournal } from "../journal/directory-journal.ts";
 import type { EngineEvent } from "./events.ts";
 import { nextStart } from "./interval.ts";
 import { type RunOptions, runGroup } from "./run.ts";
@@ -283,6 +284,25 @@ describe("a running group", () => {
     expect(runs).toBeLessThan(5);
     expect(runs).toBeGreaterThanOrEqual(2);
     expect(events.filter(({ type }) => type === "maintenance-failed")).toHaveLength(1);
+  });
+
+  test("a group handed back to its own replicator goes on by itself, and no machine is paused", async () => {
+    const world = await engineWorld(10);
+    const journal = world.journal as DirectoryJournal;
+    const { events, done } = start(world, {
+      cycles: 3,
+      onStale: "pause",
+      onPhase: async (phase) => {
+        if (phase !== "seal" || world.points().length !== 1 || journal.generation?.number !== 1)
+          return;
+        await journal.raiseGeneration({ holder: world.group.holder, reason: "a drill is over" });
+      },
+    });
+    expect((await done).points).toBe(3);
+    expect(world.points().at(-1)?.generation.number).toBe(2);
+    expect(events.filter(({ type }) => type === "stale")).toEqual([]);
+    for (const machine of world.estate.machines.values())
+      expect(machine.isPausedForGood).toBe(false);
   });
 });
 

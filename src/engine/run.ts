@@ -8,6 +8,7 @@ import { acknowledgedPoint } from "./cycle-intake.ts";
 import { currentAsOfMs } from "./cycle-report.ts";
 import type { AttachedDisk, EngineState, GroupEvent } from "./events.ts";
 import { faultOf } from "./fault-of.ts";
+import { wasHandedBack } from "./generation.ts";
 import { fixedInterval, type IntervalPolicy, type IntervalStep } from "./interval.ts";
 import { isLinkFault } from "./link-faults.ts";
 import { Maintenance } from "./maintenance.ts";
@@ -215,10 +216,12 @@ class GroupRun {
       this.#enter("waiting-for-link");
       return this.#sleep(waitForLinkMs);
     }
-    await this.#tellIfStale(fault);
+    const isOursAgain = wasHandedBack(fault, this.#options.group.holder);
+    if (!isOursAgain) await this.#tellIfStale(fault);
     this.#attempts += 1;
     const retriesMax = this.#options.retriesMax ?? Number.POSITIVE_INFINITY;
-    if (!isWorthRetrying(fault, this.#attempts) || this.#attempts > retriesMax) throw error;
+    const mayPass = isOursAgain || isWorthRetrying(fault, this.#attempts);
+    if (!mayPass || this.#attempts > retriesMax) throw error;
     const delayMs = retryDelayMs(fault.code, this.#attempts, prng);
     this.#enter("retrying");
     this.#tell({
