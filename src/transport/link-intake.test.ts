@@ -4,6 +4,7 @@ import { testGroup } from "../journal/history-for-test.ts";
 import { intakeContract } from "../journal/intake-contract.ts";
 import { journalContract } from "../journal/journal-contract.ts";
 import { memoryVault } from "../journal/vault-for-test.ts";
+import { remoteJournal, unowned } from "./remote-journal-for-test.ts";
 import { type TestSites, testSites } from "./sites-for-test.ts";
 
 /** A vault at the other end of a link; reading goes past it. */
@@ -19,35 +20,13 @@ async function subject(clock = systemClock()) {
       await opened.link.whenUp({ signal: AbortSignal.timeout(5000) });
       const intake = opened.link.intake(testGroup);
       await intake.ask();
-      return {
-        head: () => intake.head(),
-        ask: () => intake.ask(),
-        begin: (header) => intake.begin(header),
-        stage: (request) => intake.stage(request),
-        confirmCurrent: (confirmation) => intake.confirmCurrent(confirmation),
-        owedSince: () => intake.owedSince(),
-        points: () => journal.points(),
-        staged: async () => (await intake.ask()).staged,
-        open: (point) => journal.open(point),
-        [Symbol.asyncDispose]: () => intake[Symbol.asyncDispose](),
-      };
+      return remoteJournal(intake, journal);
     },
     [Symbol.asyncDispose]: async () => {
       await sites?.[Symbol.asyncDispose]();
       await vault[Symbol.asyncDispose]();
     },
   };
-}
-
-/** The same journal, whose life is the vault's. */
-function unowned(journal: Journal): Journal {
-  return new Proxy(journal, {
-    get: (target, member) => {
-      if (member === Symbol.asyncDispose) return async () => {};
-      const value: unknown = Reflect.get(target, member, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
 }
 
 journalContract("across a link", () => subject());

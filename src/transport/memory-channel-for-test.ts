@@ -30,11 +30,20 @@ const underWayBytesMax = 256 * 1024;
  * Two ends of one channel. What one sends arrives, copied, in pieces of at most `pieceBytes`, in later microtasks: no timers.
  */
 export function memoryChannelPair(
-  options: { readonly replicator?: Peer; readonly vault?: Peer; readonly pieceBytes?: number } = {},
+  options: {
+    readonly replicator?: Peer;
+    readonly vault?: Peer;
+    readonly pieceBytes?: number;
+    /** The channel ends, for both, when so many bytes were sent, counted over both directions; in the middle of a frame. */
+    readonly cutAfterBytes?: number;
+  } = {},
 ): { readonly sender: MemoryChannel; readonly receiver: MemoryChannel } {
   const { replicator = testReplicator, vault = testVault, pieceBytes = 64 * 1024 } = options;
   const sender = new End(vault, pieceBytes);
   const receiver = new End(replicator, pieceBytes);
+  const budget = { bytes: options.cutAfterBytes ?? Number.POSITIVE_INFINITY };
+  sender.budget = budget;
+  receiver.budget = budget;
   sender.other = receiver;
   receiver.other = sender;
   return { sender, receiver };
@@ -43,6 +52,7 @@ export function memoryChannelPair(
 class End implements MemoryChannel {
   readonly peer: Peer;
   other: End | null = null;
+  budget = { bytes: Number.POSITIVE_INFINITY };
   sentBytes = 0;
   receivedBytes = 0;
   readonly #pieceBytes: number;
@@ -70,9 +80,12 @@ class End implements MemoryChannel {
     this.sentBytes += bytes.length;
     const other = this.other;
     if (this.#isMute || other === null) return;
-    for (let at = 0; at < bytes.length; at += this.#pieceBytes) {
-      other.#arrive(bytes.slice(at, at + this.#pieceBytes));
+    const leaves = bytes.subarray(0, Math.max(0, this.budget.bytes));
+    this.budget.bytes -= bytes.length;
+    for (let at = 0; at < leaves.length; at += this.#pieceBytes) {
+      other.#arrive(leaves.slice(at, at + this.#pieceBytes));
     }
+    if (this.budget.bytes < 0) void this.#cutWhenArrived(other);
     while (other.#arrivedBytes > underWayBytesMax && !this.#isOver) {
       await new Promise<void>((resolve) => other.#room.push(resolve));
     }
@@ -87,6 +100,11 @@ class End implements MemoryChannel {
   cut(): void {
     this.endAs(lost());
     this.other?.endAs(lost());
+  }
+
+  async #cutWhenArrived(other: End): Promise<void> {
+    while (other.#isDelivering) await Promise.resolve();
+    this.cut();
   }
 
   mute(): void {

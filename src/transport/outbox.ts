@@ -35,7 +35,7 @@ export class Outbox {
   async #send(): Promise<void> {
     this.#isSending = true;
     try {
-      await null; // Whatever else is pushed in this turn goes along.
+      await Promise.resolve(); // Whatever else is pushed in this turn goes along.
       while (this.#waiting.length > 0) {
         const parts = this.#waiting;
         this.#waiting = [];

@@ -30,6 +30,8 @@ export interface TestSitesOptions {
   readonly seed?: number;
   readonly peer?: Peer;
   readonly pieceBytes?: number;
+  /** After how many bytes the next channel is cut. */
+  readonly cutAfterBytes?: () => number;
   readonly link?: Partial<OpenLinkOptions>;
   readonly receiver?: Partial<LinkReceiverOptions>;
   /** Called with each pair before its ends are used. */
@@ -47,7 +49,8 @@ export function testSites(options: TestSitesOptions): TestSites {
   const channels: TestSites["channels"] = [];
   const dial: Dial = async () => {
     if (!isReachable) throw new Fault("LINK_LOST", "nobody answers");
-    const pair = memoryChannelPair({ replicator: peer, pieceBytes });
+    const cutAfterBytes = options.cutAfterBytes?.() ?? Number.POSITIVE_INFINITY;
+    const pair = memoryChannelPair({ replicator: peer, pieceBytes, cutAfterBytes });
     channels.push(pair);
     options.onPair?.(pair);
     receiver.accept(pair.receiver);
