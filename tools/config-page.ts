@@ -73,10 +73,7 @@ groups: [{name: a, machines: [{name: a, qmp: /c, disks: [{name: a, node: a}]}]}]
 
 /** docs/operating/config.md, made from the schema. */
 export function configPage(): string {
-  const schema = z.toJSONSchema(configSchema, { io: "input", unrepresentable: "any" });
-  const rows = rowsOf(schema as SchemaNode, "", parseConfig(smallest, "smallest")).map(
-    (row) => `| \`${row.key}\` | ${row.value} | ${row.fallback} | ${row.meaning} |`,
-  );
+  const rows = keyRowsOf(configSchema, parseConfig(smallest, "smallest"));
   return `# Configuration of \`afterimage up\` and \`afterimage replicator serve\`
 
 Made from \`src/cli/config-schema.ts\` by \`npx node tools/write-docs.ts\`; do not edit.
@@ -104,6 +101,14 @@ ${twoSitesExample}\`\`\`
 |---|---|---|---|
 ${rows.join("\n")}
 `;
+}
+
+/** A schema's keys as rows of a table. */
+export function keyRowsOf(schema: z.ZodType, effective: unknown): readonly string[] {
+  const node = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as SchemaNode;
+  return rowsOf(node, "", effective).map(
+    (row) => `| \`${row.key}\` | ${row.value} | ${row.fallback} | ${row.meaning} |`,
+  );
 }
 
 /** `effective` is what the parsed value has at this place when only required keys are given. */

@@ -3,6 +3,7 @@ import { commandsPage } from "./commands-page.ts";
 import { configPage } from "./config-page.ts";
 import { faultPage } from "./fault-page.ts";
 import { metricsPage } from "./metrics-page.ts";
+import { vaultConfigPage } from "./vault-config-page.ts";
 
 // Writes the pages that are made from code. `--check` writes nothing and fails when a page is out of date.
 
@@ -11,6 +12,7 @@ const pages: Readonly<Record<string, () => string>> = {
   "docs/operating/config.md": configPage,
   "docs/operating/faults.md": faultPage,
   "docs/operating/metrics.md": metricsPage,
+  "docs/operating/vault-config.md": vaultConfigPage,
 };
 
 const isCheck = process.argv.includes("--check");

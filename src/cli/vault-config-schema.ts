@@ -56,7 +56,7 @@ export const vaultConfigSchema = z.strictObject({
   listen: siteAddress(0)
     .default({ host: "127.0.0.1", port: 7420 })
     .describe(
-      'Where replicators connect: "0.0.0.0:7420" is every IPv4 address of this host, "[::]:7420" every address. Who may connect is decided by certificates alone.',
+      'Where replicators connect: "0.0.0.0:7420" is every IPv4 address of this host, "[::]:7420" every address. Who may connect is decided by certificates alone. Default: "127.0.0.1:7420".',
     ),
   advertise: z
     .array(siteAddress(1))
