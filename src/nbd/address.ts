@@ -23,14 +23,19 @@ export function formatNbdAddress(address: NbdAddress): string {
   return `${host}:${address.port}`;
 }
 
-/** The URI other programs take for an export (NetworkBlockDevice/nbd, doc/uri.md). */
-export function nbdUri(address: NbdAddress, exportName: string): string {
+/** The URI other programs take for an export (NetworkBlockDevice/nbd, doc/uri.md); `nbds` insists on TLS. */
+export function nbdUri(
+  address: NbdAddress,
+  exportName: string,
+  { hasTls = false }: { readonly hasTls?: boolean } = {},
+): string {
+  const scheme = hasTls ? "nbds" : "nbd";
   const name = encodeURIComponent(exportName);
   if ("path" in address) {
     const path = encodeURIComponent(address.path).replaceAll("%2F", "/");
-    return `nbd+unix:///${name}?socket=${path}`;
+    return `${scheme}+unix:///${name}?socket=${path}`;
   }
-  return `nbd://${formatNbdAddress(address)}/${name}`;
+  return `${scheme}://${formatNbdAddress(address)}/${name}`;
 }
 
 /** Whether only this host can reach what listens there. */

@@ -74,6 +74,18 @@ export function sendOption(wire: Wire, kind: number, data: Uint8Array): void {
   wire.send(Buffer.concat([header, data]));
 }
 
+/** Asks for TLS and changes over to it. Everything learned before counts for nothing. */
+export async function upgrade(wire: Wire, greeting: Greeting): Promise<void> {
+  const outcome = greeting.isFixed
+    ? await haggle(wire, option.startTls, new Uint8Array(0))
+    : { isAccepted: false as const, error: optionError.unsupported, message: "" };
+  if (!outcome.isAccepted) throw refusal("TLS", outcome);
+  if (outcome.answers.length > 0) throw violation("answers to STARTTLS");
+  // Nothing that came in the clear may be taken for something that came under TLS.
+  if (wire.inlet.hasLeftover) throw violation("bytes between STARTTLS and TLS");
+  await wire.startTls();
+}
+
 /** What an option came to: all answers before the ACK, or the error that stood in its place. */
 export type OptionOutcome =
   | { readonly isAccepted: true; readonly answers: readonly OptionAnswer[] }

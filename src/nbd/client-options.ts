@@ -12,9 +12,21 @@ export interface NbdTimeouts {
 /** Ten seconds for the handshake, a minute for an answer. */
 export const defaultTimeouts: NbdTimeouts = { handshakeMs: 10_000, replyMs: 60_000 };
 
+/** How to reach a server over TLS 1.3; without it, or with a server that has no TLS, there is no connection. */
+export interface NbdClientTls {
+  /** Certificates, PEM, that the server's must come from; public authorities are not asked. */
+  readonly authorityPem: string;
+  /** Host name or IP address that the server's certificate must bear. Default: the address' host. */
+  readonly serverName?: string;
+  /** For servers that want to know who asks: PKCS #8 and certificates, PEM. */
+  readonly identity?: { readonly privateKeyPem: string; readonly certificatePem: string };
+}
+
 /** What every connection takes. */
 export interface NbdDialOptions {
   readonly address: NbdAddress;
+  /** Nothing but the words that lead to TLS is said in the clear. Rejects with PEER_REFUSED when the server is not who it should be. */
+  readonly tls?: NbdClientTls;
   /** Aborting it ends the connection at any time; what is pending rejects with its reason. */
   readonly signal?: AbortSignal;
   readonly timeouts?: Partial<NbdTimeouts>;
@@ -42,6 +54,7 @@ export interface Dial {
   readonly signal: AbortSignal | null;
   readonly timeouts: NbdTimeouts;
   readonly clock: Clock;
+  readonly tls: NbdClientTls | null;
 }
 
 /** The dial options with the defaults filled in. */
@@ -51,5 +64,6 @@ export function completeDial(options: NbdDialOptions): Dial {
     signal: options.signal ?? null,
     timeouts: { ...defaultTimeouts, ...options.timeouts },
     clock: options.clock ?? systemClock(),
+    tls: options.tls ?? null,
   };
 }

@@ -1,20 +1,24 @@
+import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
+import type { TLSSocket } from "node:tls";
 import { Fault } from "../base/fault.ts";
+import { lendReads } from "../base/lent-reads.ts";
 import { addressProblem, formatNbdAddress } from "./address.ts";
 import type { Dial } from "./client-options.ts";
+import { secureClient } from "./client-tls.ts";
 import { Inlet } from "./inlet.ts";
 
 /** How long a polite end may take before the socket is torn down. */
 const goodbyeMs = 1000;
 
-/**
- * A connected socket whose bytes land where the inlet says. This is the seam for TLS: a TLS socket gives `push` its chunks.
- */
+/** A connected socket whose bytes land where the inlet says. */
 export interface Wire extends AsyncDisposable {
   readonly inlet: Inlet;
   /** Queues bytes; they must stay as they are until the peer has answered them. */
   send(bytes: Uint8Array): void;
+  /** Changes hands to TLS, between two messages. PEER_REFUSED when the server cannot prove who it is, or does not believe us. */
+  startTls(): Promise<void>;
   /** Sends what is queued during one turn of the event loop with one system call. */
   gather(): void;
   /** Ends the connection at once; the inlet fails with `error`. Idempotent, the first error stays. */
@@ -29,7 +33,8 @@ class SocketWire implements Wire {
   readonly inlet: Inlet;
   failure: { readonly error: unknown } | null = null;
   readonly #dial: Dial;
-  readonly #socket: net.Socket;
+  /** The connection, or what has taken it over. */
+  #socket: net.Socket | TLSSocket;
   readonly #listeners: ((error: unknown) => void)[] = [];
   readonly #onAbort: () => void;
   #isConnected = false;
@@ -60,6 +65,32 @@ class SocketWire implements Wire {
     });
     this.onEnd(reject);
     await promise;
+  }
+
+  async startTls(): Promise<void> {
+    const { tls } = this.#dial;
+    assert(tls !== null, "STARTTLS is asked for only with a TLS option");
+    const ended = Promise.withResolvers<never>();
+    ended.promise.catch(() => {}); // Whoever waits below hears of it.
+    this.onEnd(ended.reject);
+    const socket = secureClient(this.#socket, tls, this.#dial.address);
+    socket.on("error", (error) => this.destroy(this.#faultOf(error)));
+    socket.on("close", () => this.destroy(this.#closedByPeer()));
+    const established = Promise.withResolvers<void>();
+    socket.once("secureConnect", () => established.resolve());
+    await Promise.race([established.promise, ended.promise]);
+    if (!socket.authorized) throw notBelieved(this.#name, socket);
+    this.#socket = socket;
+    const lender = {
+      lend: () => this.inlet.lend(),
+      landed: (lengthBytes: number, lent: Uint8Array) => this.#landed(lengthBytes, lent),
+    };
+    if (lendReads(socket, lender)) return;
+    socket.on("data", (chunk: Uint8Array) => {
+      this.inlet.push(chunk);
+      if (!this.inlet.isHungry) socket.pause();
+    });
+    socket.pause();
   }
 
   send(bytes: Uint8Array): void {
@@ -130,6 +161,10 @@ class SocketWire implements Wire {
   #faultOf(error: NodeJS.ErrnoException): Fault {
     const reason = error.code ?? error.message;
     const details = { address: this.#name, reason };
+    if (/^ERR_SSL_.*ALERT/.test(reason)) {
+      const message = `${this.#name} does not believe our certificate: ${reason}`;
+      return new Fault("PEER_REFUSED", message, details, { cause: error });
+    }
     return this.#isConnected
       ? new Fault("NBD_CLOSED", `${this.#name} was lost: ${reason}`, details, { cause: error })
       : new Fault("NBD_UNREACHABLE", `${this.#name}: ${reason}`, details, { cause: error });
@@ -165,6 +200,12 @@ export async function withHandshake<Result>(
   } finally {
     done.abort();
   }
+}
+
+function notBelieved(address: string, { authorizationError }: TLSSocket): Fault {
+  const reason = String(authorizationError);
+  const message = `${address} showed a certificate that is not to be believed: ${reason}`;
+  return new Fault("PEER_REFUSED", message, { address, reason });
 }
 
 function handshakeTimeout(dial: Dial): Fault {

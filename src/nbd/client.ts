@@ -5,7 +5,7 @@ import { formatNbdAddress } from "./address.ts";
 import { type NbdExtent, type NbdStatus, selectContext, walkStatus } from "./block-status.ts";
 import { AlignedAccess, unsupported } from "./client-access.ts";
 import { ClientConnection, watchReplies } from "./client-connection.ts";
-import { greet } from "./client-handshake.ts";
+import { greet, upgrade } from "./client-handshake.ts";
 import { type NbdBlockSizes, type Negotiated, negotiate } from "./client-negotiation.ts";
 import { completeDial, type Dial, type NbdClientOptions } from "./client-options.ts";
 import { type Wire, withHandshake } from "./client-socket.ts";
@@ -93,6 +93,7 @@ export async function connectNbd(options: NbdClientOptions): Promise<NbdClient> 
   const wantsStructuredReplies = options.replies === "structured";
   return await withHandshake(dial, async (wire) => {
     const greeting = await greet(wire);
+    if (dial.tls !== null) await upgrade(wire, greeting);
     const wish = { exportName, metaContexts, wantsStructuredReplies };
     const negotiated = await negotiate(wire, greeting, wish);
     const inFlightMax = options.requestsInFlightMax ?? requestsInFlightDefault;

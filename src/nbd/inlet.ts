@@ -10,7 +10,7 @@ const spareBytes = 4096;
  *                │                      │ nothing expected
  *                └────── fail ──▶ failed ◀──┘ (bytes that are over wait; the socket is paused)
  *
- * Bytes come in one of two ways. A socket with Node's `onread` calls `lend` for the buffer of its next read and `landed`
+ * Bytes come in one of two ways. A socket with Node's `onread`, or a TLS socket that was told the like, calls `lend` for the buffer of its next read and `landed`
  * afterwards: they land in the reader's buffer and are never copied. Any other socket calls `push` with chunks of its own.
  * Nothing beyond what was expected is ever taken off, so a connection can change hands (to TLS) between two messages.
  */
@@ -40,6 +40,11 @@ export class Inlet {
   /** Whether a part that was expected has begun to arrive and is not complete. */
   get isPartial(): boolean {
     return this.#target !== null && this.#filledBytes > 0;
+  }
+
+  /** Whether bytes have come that nobody expected yet. */
+  get hasLeftover(): boolean {
+    return this.#leftover !== null;
   }
 
   /** Parts filled so far; a watchdog looks whether it moves. */
@@ -84,7 +89,8 @@ export class Inlet {
   landed(lengthBytes: number, buffer: Uint8Array): void {
     if (this.#failure !== null) return; // Nobody will ask for it.
     if (buffer === this.#spare) {
-      this.push(this.#spare.subarray(0, lengthBytes));
+      // Copied: under TLS more may land there before this is asked for.
+      this.push(Buffer.from(this.#spare.subarray(0, lengthBytes)));
       return;
     }
     assert(this.#target !== null, "bytes landed in a buffer that was taken back");

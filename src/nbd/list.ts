@@ -1,5 +1,13 @@
 import { unsupported } from "./client-access.ts";
-import { type Greeting, greet, haggle, refusal, sendAbort, violation } from "./client-handshake.ts";
+import {
+  type Greeting,
+  greet,
+  haggle,
+  refusal,
+  sendAbort,
+  upgrade,
+  violation,
+} from "./client-handshake.ts";
 import { encodeQueries, readContext } from "./client-negotiation.ts";
 import { completeDial, type NbdDialOptions } from "./client-options.ts";
 import { type Wire, withHandshake } from "./client-socket.ts";
@@ -49,8 +57,10 @@ async function askServer<Result>(
   options: NbdDialOptions,
   ask: (wire: Wire) => Promise<Result>,
 ): Promise<Result> {
-  return await withHandshake(completeDial(options), async (wire) => {
+  const dial = completeDial(options);
+  return await withHandshake(dial, async (wire) => {
     const greeting: Greeting = await greet(wire);
+    if (dial.tls !== null) await upgrade(wire, greeting);
     if (!greeting.isFixed) throw unsupported("fixed newstyle negotiation", "");
     const result = await ask(wire);
     sendAbort(wire);

@@ -11,10 +11,12 @@ import type { NbdServerIncident, NbdServerLimits } from "./server-options.ts";
 import { plainReply } from "./server-reply.ts";
 import { decodeRequest, memoryBytesOf, refuse, type ServerRequest } from "./server-request.ts";
 import { clientViolation, type ServerSocket } from "./server-socket.ts";
+import type { NbdServerTls } from "./server-tls.ts";
 
 /** What all connections of a server share. */
 export interface ServerContext {
   readonly exports: NbdExports;
+  readonly tls: NbdServerTls | null;
   readonly limits: NbdServerLimits;
   readonly buffers: BufferPool;
   readonly clock: Clock;
@@ -45,14 +47,24 @@ export async function serveConnection(socket: ServerSocket, context: ServerConte
   } catch (error) {
     socket.destroy(error);
     // A client that just goes is no incident.
-    if (!isFault(error, "NBD_CLOSED")) context.report({ kind: kindOf(error), error, exportName });
+    if (!isFault(error, "NBD_CLOSED")) report(context, socket, error, exportName);
   } finally {
     watch.abort();
   }
 }
 
+function report(
+  context: ServerContext,
+  { address }: ServerSocket,
+  error: unknown,
+  exportName: string | null,
+): void {
+  context.report({ kind: kindOf(error), error, exportName, address });
+}
+
 function kindOf(error: unknown): NbdServerIncident["kind"] {
   if (isFault(error, "TIMEOUT")) return "client too slow";
+  if (isFault(error, "PEER_REFUSED")) return "client refused";
   return isFault(error, "NBD_PROTOCOL") ? "client broke the protocol" : "request failed";
 }
 
@@ -69,7 +81,7 @@ async function withinHandshake(
     () => {}, // It ended in time.
   );
   try {
-    return await negotiateSession(socket, context.exports);
+    return await negotiateSession(socket, context.exports, context.tls);
   } finally {
     done.abort();
     context.closing.removeEventListener("abort", onClosing);
@@ -175,7 +187,8 @@ class RequestLoop {
     } catch (error) {
       const { exportName } = session;
       if (!this.#socket.ended.aborted) {
-        this.#context.report({ kind: "request failed", error, exportName });
+        const { address } = this.#socket;
+        this.#context.report({ kind: "request failed", error, exportName, address });
       }
       await this.#sendError(request, errnoOf(error));
     } finally {

@@ -17,6 +17,7 @@ import {
 import { blockSizesOf, transmissionFlagsOf } from "./server-flags.ts";
 import { parseContextQuery, parseExportWish } from "./server-option-data.ts";
 import { clientViolation, type ServerSocket } from "./server-socket.ts";
+import type { NbdServerTls } from "./server-tls.ts";
 import { lengthPrefixed, readText, uint16, uint32, writeUint64 } from "./wire.ts";
 
 /** What a client has chosen when it enters the transmission phase. */
@@ -38,26 +39,32 @@ export const allocationContextId = 1;
  *                                  ▲      ├─ ABORT ──▶ null
  *                                  └──────┴─ any other, also a refused one
  *
- * Rejects with NBD_PROTOCOL when the client makes no sense, NBD_CLOSED when it goes.
+ * A server with TLS refuses all but STARTTLS and ABORT until TLS stands. Rejects with NBD_PROTOCOL when the client makes no sense, NBD_CLOSED when it goes.
  */
 export async function negotiateSession(
   socket: ServerSocket,
   exports: NbdExports,
+  tls: NbdServerTls | null,
 ): Promise<Session | null> {
-  return await new Handshake(socket, exports).run();
+  return await new Handshake(socket, exports, tls).run();
 }
 
 class Handshake {
   readonly #socket: ServerSocket;
   readonly #exports: NbdExports;
+  /** What has to be done before anything else is answered; null when nothing, or when it was done. */
+  #tlsDue: NbdServerTls | null;
+  readonly #hasTls: boolean;
   #omitsZeroes = false;
   #hasStructuredReplies = false;
   /** The export for which base:allocation is selected. */
   #allocationOf: string | null = null;
 
-  constructor(socket: ServerSocket, exports: NbdExports) {
+  constructor(socket: ServerSocket, exports: NbdExports, tls: NbdServerTls | null) {
     this.#socket = socket;
     this.#exports = exports;
+    this.#tlsDue = tls;
+    this.#hasTls = tls !== null;
   }
 
   async run(): Promise<Session | null> {
@@ -67,6 +74,10 @@ class Handshake {
       if (kind === option.abort) {
         await this.#reply(kind, optionReply.ack);
         return null;
+      }
+      if (this.#tlsDue !== null) {
+        await this.#secure(kind, data, this.#tlsDue);
+        continue;
       }
       if (kind === option.exportName) return await this.#chooseByName(data);
       const session = await this.#answer(kind, data);
@@ -87,6 +98,17 @@ class Handshake {
     const known = handshakeFlag.fixedNewstyle | handshakeFlag.noZeroes;
     if ((flags & ~known) !== 0) throw clientViolation("unknown client flags");
     this.#omitsZeroes = (flags & handshakeFlag.noZeroes) !== 0;
+  }
+
+  async #secure(kind: number, data: Buffer, tls: NbdServerTls): Promise<void> {
+    if (kind === option.exportName) {
+      throw clientViolation("EXPORT_NAME without TLS, which can only be answered by closing");
+    }
+    if (kind !== option.startTls) return await this.#reply(kind, optionError.tlsRequired);
+    if (data.length > 0) return await this.#reply(kind, optionError.invalid);
+    await this.#reply(kind, optionReply.ack);
+    await this.#socket.startTls(tls);
+    this.#tlsDue = null;
   }
 
   async #readOption(): Promise<{ kind: number; data: Buffer }> {
@@ -117,7 +139,10 @@ class Handshake {
       case option.info:
       case option.go:
         return await this.#describe(kind, data);
-      default: // Among them STARTTLS: this server speaks plain text, on loopback alone.
+      case option.startTls: // A second time, or on a server of this host alone, which speaks plain text.
+        await this.#reply(kind, this.#hasTls ? optionError.invalid : optionError.unsupported);
+        return null;
+      default:
         await this.#reply(kind, optionError.unsupported);
         return null;
     }

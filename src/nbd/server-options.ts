@@ -28,7 +28,13 @@ export const defaultServerLimits: NbdServerLimits = {
 
 /** Something a server's owner may want to log: the client is told no more than an error number. */
 export interface NbdServerIncident {
-  readonly kind: "request failed" | "client broke the protocol" | "client too slow";
+  readonly kind:
+    | "request failed"
+    | "client broke the protocol"
+    | "client too slow"
+    | "client refused";
   readonly error: unknown;
   readonly exportName: string | null;
+  /** Host and port of the client; empty on a unix socket. */
+  readonly address: string;
 }

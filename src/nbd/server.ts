@@ -18,15 +18,18 @@ import {
   type NbdServerLimits,
 } from "./server-options.ts";
 import { ServerSocket } from "./server-socket.ts";
+import type { NbdServerTls } from "./server-tls.ts";
 
 /** Payload buffers kept for the next request, of the whole server. */
 const heldBufferBytesMax = 32 * MIB;
 
 /** What a server takes. */
 export interface NbdServerOptions {
-  /** A unix socket's path (must not exist), or a host of the loopback interface and a port (0: any free one). */
+  /** A unix socket's path (must not exist), or a host and a port (0: any free one); beyond loopback only with `tls`. */
   readonly listen: NbdAddress;
   readonly exports: NbdExports;
+  /** Every client has to come by TLS and to be let in. */
+  readonly tls?: NbdServerTls;
   readonly limits?: Partial<NbdServerLimits>;
   /** Aborting it closes the server, without waiting for requests under way. */
   readonly signal?: AbortSignal;
@@ -44,14 +47,14 @@ export interface NbdServer extends AsyncDisposable {
 }
 
 /**
- * Serves exports over NBD without TLS, to this host alone. Rejects with USAGE (an address beyond loopback, a path that is
+ * Serves exports over NBD: to this host alone, or with TLS to those who are let in. Rejects with USAGE (an address beyond loopback, a path that is
  * taken or too long, a port in use) or STORAGE_DENIED.
  */
 export async function serveNbd(options: NbdServerOptions): Promise<NbdServer> {
   options.signal?.throwIfAborted();
-  if (!isLoopback(options.listen)) {
+  if (options.tls === undefined && !isLoopback(options.listen)) {
     const listen = formatNbdAddress(options.listen);
-    const message = `${listen} is not on the loopback interface, and NBD here has no TLS`;
+    const message = `${listen} is not on the loopback interface: other hosts are served over TLS alone`;
     throw new Fault("USAGE", message, { listen });
   }
   const problem = addressProblem(options.listen);
@@ -78,6 +81,7 @@ class ListeningServer implements NbdServer {
     this.#address = options.listen;
     this.#context = {
       exports: options.exports,
+      tls: options.tls ?? null,
       limits: { ...defaultServerLimits, ...options.limits },
       buffers: new BufferPool(heldBufferBytesMax),
       clock: options.clock ?? systemClock(),
@@ -96,7 +100,7 @@ class ListeningServer implements NbdServer {
   }
 
   uri(exportName: string): string {
-    return nbdUri(this.#address, exportName);
+    return nbdUri(this.#address, exportName, { hasTls: this.#options.tls !== undefined });
   }
 
   async listen(): Promise<void> {

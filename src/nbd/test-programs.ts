@@ -41,9 +41,9 @@ export interface ForeignServer extends AsyncDisposable {
   kill(): void;
 }
 
-/** Starts a program that serves NBD on a unix socket and waits until it accepts. */
+/** Starts a program that serves NBD on a unix socket, or elsewhere, and waits until it accepts. */
 export async function startServer(
-  socketPath: string,
+  place: string | NbdAddress,
   program: string,
   ...programArguments: readonly string[]
 ): Promise<ForeignServer> {
@@ -51,12 +51,13 @@ export async function startServer(
   let stderr = "";
   child.stderr.on("data", (text: Buffer) => (stderr += text.toString()));
   const ended = once(child, "close");
-  while (!(await accepts(socketPath))) {
+  const address = typeof place === "string" ? { path: place } : place;
+  while (!(await accepts(address))) {
     assert(child.exitCode === null, `${program} ended: ${stderr}`);
     await sleep(10);
   }
   return {
-    address: { path: socketPath },
+    address,
     kill: () => void child.kill("SIGKILL"),
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGKILL");
@@ -70,9 +71,9 @@ export function startNbdkit(socketPath: string, ...programArguments: readonly st
   return startServer(socketPath, "nbdkit", "-f", "-U", socketPath, ...programArguments);
 }
 
-async function accepts(path: string): Promise<boolean> {
+async function accepts(address: NbdAddress): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = net.connect({ path });
+  const socket = net.connect({ ...address });
   socket.once("connect", () => resolve(true));
   socket.once("error", () => resolve(false));
   const isAccepted = await promise;

@@ -90,12 +90,13 @@ export async function signCertificate(
   const { notBefore, notAfter } = lifetime(wish.nowMs, wish.validMs);
   // An authority that ends sooner would make the rest of the time a promise nobody keeps.
   const end = new Date(Math.min(notAfter.getTime(), issuer.notAfter.getTime()));
-  const { digitalSignature } = x509.KeyUsageFlags;
+  // An elliptic key enciphers no keys, but QEMU refuses certificates that do not say that they may.
+  const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
   const usage = wish.holder.role === "vault" ? serverAuthUsage : clientAuthUsage;
   const publicKey = new x509.PublicKey(publicKeyDer);
   const extensions: Extension[] = [
     new x509.BasicConstraintsExtension(false, undefined, true),
-    new x509.KeyUsagesExtension(digitalSignature, true),
+    new x509.KeyUsagesExtension(digitalSignature | keyEncipherment, true),
     new x509.ExtendedKeyUsageExtension([usage], false),
     new x509.SubjectAlternativeNameExtension(namesOf(wish)),
     await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),

@@ -3,9 +3,9 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { Fault } from "../base/fault.ts";
+import { type Lender, lendReads, recordBytesMax, SlabLender } from "../base/lent-reads.ts";
 import { KIB, MIB } from "../base/units.ts";
 import type { Channel, Peer } from "../core/channel.ts";
-import { type Lender, lendReads, recordBytesMax, SlabLender } from "./lent-reads.ts";
 
 /** Beyond this many bytes that the kernel has not taken, `send` waits. */
 const unsentBytesMax = MIB;
@@ -121,7 +121,7 @@ class SocketChannel implements TlsChannel {
     const own = Buffer.allocUnsafeSlow(recordBytesMax);
     return {
       lend: () => (this.#isTaking ? Buffer.allocUnsafeSlow(recordBytesMax) : own),
-      landed: (bytes) => this.#deliver(bytes),
+      landed: (lengthBytes, lent) => this.#deliver(lent.subarray(0, lengthBytes)),
     };
   }
 
@@ -129,9 +129,9 @@ class SocketChannel implements TlsChannel {
     const slabs = new SlabLender();
     return {
       lend: () => slabs.lend(),
-      landed: (bytes) => {
-        slabs.used(bytes.length);
-        return this.#deliver(bytes);
+      landed: (lengthBytes, lent) => {
+        slabs.used(lengthBytes);
+        return this.#deliver(lent.subarray(0, lengthBytes));
       },
     };
   }

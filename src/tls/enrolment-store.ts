@@ -17,6 +17,7 @@ import {
 } from "./enrolment-state.ts";
 import { GuessLimiter } from "./guess-limiter.ts";
 import { type CertificateHolder, isHolderName, type SiteAddress } from "./identity.ts";
+import { revokeReader } from "./readers.ts";
 import { encodeToken, hashSecret, secretBytes } from "./token.ts";
 
 /** An invitation lasts so long when nobody says otherwise. */
@@ -126,9 +127,12 @@ class DirectoryStore implements EnrolmentStore {
 
   async revoke(name: string): Promise<boolean> {
     return await this.#inTurn(async () => {
+      const { files, vaultDirectory } = this.#options;
+      const isReader = await revokeReader(files, vaultDirectory, name);
       const isKnown = this.#state.holders.some((holder) => holder.name === name);
       const invitations = this.#state.invitations.filter((invitation) => invitation.name !== name);
-      if (!isKnown && invitations.length === this.#state.invitations.length) return false;
+      const hadNone = invitations.length === this.#state.invitations.length;
+      if (!isKnown && hadNone) return isReader;
       const revokedAtMs = Math.floor(this.#options.clock.nowMs());
       const holders = this.#state.holders.map((holder) =>
         holder.name === name ? { ...holder, revokedAtMs, certificates: [] } : holder,

@@ -1,6 +1,6 @@
 import net from "node:net";
 import type { TLSSocket } from "node:tls";
-import { KIB, MIB } from "../base/units.ts";
+import { KIB, MIB } from "./units.ts";
 
 /** Content of one TLS record (RFC 8446, 5.1); what Node decrypts at a time. */
 export const recordBytesMax = 16 * KIB;
@@ -27,8 +27,8 @@ let keys: LendingKeys | null | undefined;
 export interface Lender {
   /** The buffer for the next read. */
   lend(): Uint8Array;
-  /** A read brought `bytes`, the start of what was lent last; returns whether to go on reading. */
-  landed(bytes: Uint8Array): boolean;
+  /** A read brought so many bytes to the start of `lent`, which was lent last; returns whether to go on reading. */
+  landed(lengthBytes: number, lent: Uint8Array): boolean;
 }
 
 /**
@@ -44,7 +44,7 @@ export function lendReads(socket: TLSSocket, lender: Lender): boolean {
     lent = lender.lend();
     return lent;
   };
-  const landed = (lengthBytes: number) => lender.landed(lent.subarray(0, lengthBytes));
+  const landed = (lengthBytes: number) => lender.landed(lengthBytes, lent);
   Reflect.set(socket, keys.generator, lend);
   Reflect.set(socket, keys.callback, landed);
   Reflect.set(socket, keys.buffer, lent);
