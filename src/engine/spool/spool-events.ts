@@ -25,12 +25,12 @@ export type SpoolEvent =
   | { readonly type: "route"; readonly route: Route; readonly reason: string }
   /** The cap or the reserve is reached: no points are cut, bitmaps gather. Once until there is room again. */
   | { readonly type: "spool-full"; readonly fault: Fault }
-  /** Points were dropped that had been cut: history has a hole, data has none. */
+  /** Points were dropped that had been cut: history has a hole, data has none. Null and 0 when nobody knows which. */
   | {
       readonly type: "hole";
       readonly points: number;
-      readonly fromSequence: number;
-      readonly toSequence: number;
+      readonly fromSequence: number | null;
+      readonly toSequence: number | null;
       readonly reason: string;
     }
   /** The vault acknowledged a point that had waited. */

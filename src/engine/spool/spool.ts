@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { GroupName } from "../../core/ids.ts";
-import { SpoolGroup } from "./spool-group.ts";
+import { openSpoolGroup, type SpoolGroup } from "./spool-group.ts";
 import type { SpoolOptions } from "./spool-options.ts";
 import { SpoolRoom } from "./spool-room.ts";
 
@@ -28,8 +28,8 @@ export class Spool {
 
   /** Opens a group's folder: what its state does not know is removed, what it knows and is not whole is dropped. STORAGE_*. */
   openGroup(name: GroupName): Promise<SpoolGroup> {
-    const { files, directory, clock } = this.#options;
-    return SpoolGroup.open({ files, directory: join(directory, name), room: this.#room, clock });
+    const { files, directory } = this.#options;
+    return openSpoolGroup({ files, directory: join(directory, name), room: this.#room });
   }
 }
 

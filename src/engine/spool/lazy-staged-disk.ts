@@ -1,0 +1,55 @@
+import type { StagedDisk, StagedStatus, StageRequest } from "../../core/journal.ts";
+
+/** A sync's staged parts at the vault, asked for when they are first used: naming them in a point needs no link. */
+export class LazyStagedDisk implements StagedDisk {
+  readonly #request: StageRequest;
+  readonly #open: (request: StageRequest) => Promise<StagedDisk>;
+  #opening: Promise<StagedDisk> | null = null;
+  #status: StagedStatus;
+
+  constructor(request: StageRequest, open: (request: StageRequest) => Promise<StagedDisk>) {
+    this.#request = request;
+    this.#open = open;
+    this.#status = { ...request, resumeAtBytes: 0 };
+  }
+
+  /** As far as it is known: before the first use it resumes at 0. */
+  get status(): StagedStatus {
+    return this.#status;
+  }
+
+  async hashes(offsetBytes: number, into: Uint8Array): Promise<void> {
+    await (await this.opened()).hashes(offsetBytes, into);
+  }
+
+  async write(offsetBytes: number, data: Uint8Array): Promise<void> {
+    await (await this.opened()).write(offsetBytes, data);
+  }
+
+  async zero(offsetBytes: number, lengthBytes: number): Promise<void> {
+    await (await this.opened()).zero(offsetBytes, lengthBytes);
+  }
+
+  async checkpoint(resumeAtBytes: number): Promise<void> {
+    await (await this.opened()).checkpoint(resumeAtBytes);
+    this.#status = { ...this.#status, resumeAtBytes };
+  }
+
+  async discard(): Promise<void> {
+    await (await this.opened()).discard();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const staged = await this.#opening?.catch(() => null);
+    await staged?.[Symbol.asyncDispose]();
+  }
+
+  /** The vault's own; rejects like the link's `stage`. */
+  opened(): Promise<StagedDisk> {
+    this.#opening ??= this.#open(this.#request).then((staged) => {
+      this.#status = staged.status;
+      return staged;
+    });
+    return this.#opening;
+  }
+}

@@ -1,0 +1,131 @@
+import type { Clock } from "../../base/clock.ts";
+import { type Fault, isFault } from "../../base/fault.ts";
+import type { JournalIntake } from "../../core/journal.ts";
+import type { LinkHealth } from "../../core/link.ts";
+import type { Point } from "../../core/point.ts";
+import { faultOf } from "../fault-of.ts";
+import { isLinkFault } from "../link-faults.ts";
+import { shipPoint } from "./ship-point.ts";
+import type { SpoolGroup } from "./spool-group.ts";
+import type { SpooledPoint } from "./spool-state.ts";
+
+/** A link that is down is looked at so often. */
+const linkLookMs = 200;
+const delayMinMs = 250;
+const delayMaxMs = 10_000;
+
+/** What shipping needs of the intake that it ships for. */
+export interface ShipperOptions {
+  readonly group: SpoolGroup;
+  readonly link: JournalIntake;
+  readonly health: () => LinkHealth;
+  readonly clock: Clock;
+  /** Asks the vault how the group stands and puts the spool in accord. */
+  readonly reconcile: () => Promise<void>;
+  /** No direct point is being written, or given up, when it resolves. */
+  readonly untilLinkIsFree: () => Promise<void>;
+  readonly onShipped: (shipped: Shipped) => Promise<void>;
+  readonly onDelayed: (fault: Fault, delayMs: number) => void;
+  readonly onLost: (point: SpooledPoint, reason: string) => Promise<void>;
+}
+
+/** A point that the vault acknowledged. */
+export interface Shipped {
+  readonly spooled: SpooledPoint;
+  readonly point: Point;
+  readonly durationMs: number;
+}
+
+/**
+ * Ships what waits in the spool, in order, while the source cuts on.
+ *
+ *   idle ──a point waits, the link is up──▶ asking ──▶ shipping ──▶ acknowledged ─┐
+ *    ▲                                        ▲            │                       │
+ *    │                                        └── delayed ◀┘ any fault             │
+ *    └────────────────────────────────────────────────────────────────────────────┘
+ *   another holds the group ─▶ rejects with GENERATION_*
+ */
+export class Shipper {
+  readonly #options: ShipperOptions;
+  #mustAsk = true;
+  #attempts = 0;
+  #refused: SpooledPoint["id"] | null = null;
+  #wake = Promise.withResolvers<void>();
+
+  constructor(options: ShipperOptions) {
+    this.#options = options;
+  }
+
+  /** Something may be there to ship. */
+  wake(): void {
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers<void>();
+  }
+
+  /** The vault must be asked before anything more is shipped. */
+  askAgain(): void {
+    this.#mustAsk = true;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { group, health } = this.#options;
+    while (!signal.aborted) {
+      const woken = this.#wake.promise;
+      const next = group.state.points[0];
+      if (next === undefined) await this.#sleepUntil(woken, signal);
+      else if (!health().isUp) await this.#sleep(linkLookMs, signal);
+      else await this.#step(next, signal);
+    }
+  }
+
+  async #step(next: SpooledPoint, signal: AbortSignal): Promise<void> {
+    const { group, link, clock } = this.#options;
+    try {
+      await this.#options.untilLinkIsFree();
+      if (this.#mustAsk) {
+        await this.#options.reconcile();
+        this.#mustAsk = false;
+        return;
+      }
+      const startedAtMs = clock.monotonicMs();
+      const point = await shipPoint({ group, point: next, link, signal });
+      this.#attempts = 0;
+      const durationMs = clock.monotonicMs() - startedAtMs;
+      await this.#options.onShipped({ spooled: next, point, durationMs });
+    } catch (error) {
+      if (signal.aborted) return;
+      await this.#bear(error, next, signal);
+    }
+  }
+
+  async #bear(error: unknown, next: SpooledPoint, signal: AbortSignal): Promise<void> {
+    const fault = faultOf(error);
+    if (fault === null || isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) throw error;
+    if (fault.code === "SPOOL_CORRUPT") return this.#options.onLost(next, fault.message);
+    const wasAsked = !this.#mustAsk;
+    this.#mustAsk = true;
+    if (fault.code === "SEAL_REFUSED") {
+      // Refused although the vault's head is what it goes on from, and was just asked for: it never will be taken.
+      if (this.#refused === next.id && wasAsked) return this.#options.onLost(next, fault.message);
+      this.#refused = next.id;
+      return;
+    }
+    this.#attempts += 1;
+    const delayMs = Math.min(delayMaxMs, delayMinMs * 2 ** Math.min(this.#attempts - 1, 16));
+    if (!isLinkFault(fault) || this.#attempts > 1) this.#options.onDelayed(fault, delayMs);
+    await this.#sleep(delayMs, signal);
+  }
+
+  async #sleep(durationMs: number, signal: AbortSignal): Promise<void> {
+    await this.#options.clock.sleep(durationMs, { signal }).catch(() => {});
+  }
+
+  /** Until `woken`; nothing changes without it. */
+  async #sleepUntil(woken: Promise<void>, signal: AbortSignal): Promise<void> {
+    const aborted = Promise.withResolvers<void>();
+    const onAbort = () => aborted.resolve();
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (!signal.aborted) await Promise.race([woken, aborted.promise]);
+    signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,419 @@
+import { Fault, isFault } from "../../base/fault.ts";
+import { KIB, MIB } from "../../base/units.ts";
+import type { HashHex, PointId } from "../../core/ids.ts";
+import type { IntakeStanding, StagedDisk, StageRequest } from "../../core/journal.ts";
+import type { Point, PointHeader } from "../../core/point.ts";
+import type { PointOutlook, Route, RoutedWriter, RoutePlan } from "../cycle-intake.ts";
+import { currentAsOfMs } from "../cycle-report.ts";
+import { isLinkFault } from "../link-faults.ts";
+import { within } from "./bounded.ts";
+import { DirectWriter, directHoldMsMax } from "./direct-writer.ts";
+import { LazyStagedDisk } from "./lazy-staged-disk.ts";
+import { reconcile } from "./reconcile.ts";
+import { decideRoute } from "./route.ts";
+import { type Shipped, Shipper } from "./shipper.ts";
+import type { SpoolEvent, SpoolStatus } from "./spool-events.ts";
+import type { SpoolGroup } from "./spool-group.ts";
+import type { SpoolState } from "./spool-state.ts";
+import { SpoolWriter } from "./spool-writer.ts";
+import type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-options.ts";
+import {
+  withAcknowledged,
+  withDirectlySealed,
+  withRefused,
+  withUnanswered,
+} from "./state-changes.ts";
+import { encodeSpoolState } from "./state-file.ts";
+
+export type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-options.ts";
+
+/** Who is asked for the group's standing, and for what else is small, and does not answer in this time is away. */
+const answerMsMax = 3_000;
+/** Until it was measured: how fast a source can be read... */
+const assumedReadBytesPerSecond = 200 * MIB;
+/** ...which is learned from points of at least this size. */
+const learnFromBytes = 16 * MIB;
+/** What a delta is thought to take besides what is dirty. */
+const overheadBytes = 256 * KIB;
+
+/** Opens the group's part of the spool before the vault's journal. STORAGE_*. */
+export async function spooledIntake(options: SpooledIntakeOptions): Promise<SpooledIntake> {
+  const group = await options.spool.openGroup(options.group.name);
+  const intake = new VaultWithSpool(options, group);
+  intake.tellLosses();
+  return intake;
+}
+
+/**
+ *   ask ──link up──▶ the vault's answer, put in accord with the spool        begin ──plan──▶ direct ──link fault──▶ unanswered
+ *    └──link down──▶ what the state remembers; LINK_LOST if nothing                    └───▶ spool ─▶ shipped in the background
+ */
+class VaultWithSpool implements SpooledIntake {
+  readonly #options: SpooledIntakeOptions;
+  readonly #group: SpoolGroup;
+  readonly #shipper: Shipper;
+  #planned: Route | null = null;
+  #toldRoute: Route | null = null;
+  #wasDiverted = false;
+  #isFullTold = false;
+  #readBytesPerSecond = assumedReadBytesPerSecond;
+  /** Of what the vault acknowledged: an answer that was asked for before is out of date. */
+  #acknowledgements = 0;
+  #giveUp: Promise<void> = Promise.resolve();
+  #confirmation: { readonly point: PointId; readonly atMs: number } | null = null;
+  /** Another holds the group: nothing more is cut or shipped before the vault says otherwise. */
+  #fence: Fault | null = null;
+
+  constructor(options: SpooledIntakeOptions, group: SpoolGroup) {
+    this.#options = options;
+    this.#group = group;
+    this.#shipper = new Shipper({
+      ...options,
+      group,
+      reconcile: () => this.#reconcile(),
+      untilLinkIsFree: () => this.#soon("giving a point up", this.#giveUp),
+      onShipped: (shipped) => this.#onShipped(shipped),
+      onDelayed: (fault, delayMs) => {
+        this.#tell({ type: "shipping-delayed", fault, delaySeconds: delayMs / 1000 });
+      },
+      onLost: async (point, reason) => {
+        this.#tellBehind(await group.dropFrom(point, reason));
+        this.tellLosses();
+      },
+    });
+  }
+
+  head(): Point | null {
+    return this.#group.newest;
+  }
+
+  acknowledged(): Point | null {
+    return this.#group.state.vaultHead;
+  }
+
+  nextSequence(): number {
+    const { unanswered } = this.#group.state;
+    return Math.max(this.head()?.sequence ?? 0, unanswered?.sequence ?? 0) + 1;
+  }
+
+  owedSince(): PointId | null {
+    return this.#group.state.owed?.since ?? null;
+  }
+
+  async ask(): Promise<IntakeStanding> {
+    if (this.#options.health().isUp) {
+      try {
+        await this.#reconcile();
+        this.#fence = null;
+      } catch (error) {
+        if (isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) this.#fence = error;
+        if (!isLinkFault(error)) throw error;
+      }
+    }
+    if (this.#fence !== null) throw this.#fence;
+    const { isVaultKnown, staged, generation, owed, points } = this.#group.state;
+    if (!isVaultKnown) {
+      throw new Fault("LINK_LOST", "The vault was never reached, so nobody knows what it holds.");
+    }
+    // What a point that waits takes over is not under way any more.
+    const adopted = new Set(
+      points.flatMap((point) => point.adopted.map(({ identity }) => identity)),
+    );
+    return {
+      head: this.head(),
+      staged: staged.filter(({ identity }) => !adopted.has(identity)),
+      generation,
+      owed,
+    };
+  }
+
+  async plan(outlook: PointOutlook): Promise<RoutePlan> {
+    this.#throwFence();
+    const { health, spool } = { health: this.#options.health(), spool: this.#group.room };
+    if (outlook.failed !== null) {
+      this.#wasDiverted = true;
+      this.#shipper.askAgain();
+    }
+    const waiting = this.#group.state.points.length;
+    let plan = this.#decide(outlook);
+    if (plan.route === "spool") {
+      try {
+        await spool.look((outlook.dirtyBytes ?? 0) + overheadBytes);
+        this.#isFullTold = false;
+      } catch (error) {
+        if (!isFault(error, "SPOOL_FULL")) throw error;
+        const { adopts, failed } = outlook;
+        const isDirectPossible = health.isUp && waiting === 0 && failed === null && !adopts;
+        if (!this.#isFullTold) this.#tell({ type: "spool-full", fault: error });
+        this.#isFullTold = true;
+        if (!isDirectPossible) throw error;
+        plan = { route: "direct", reason: "The spool has no room and the link is up." };
+      }
+    }
+    this.#planned = plan.route;
+    if (plan.route !== this.#toldRoute) this.#tell({ type: "route", ...plan });
+    this.#toldRoute = plan.route;
+    return plan;
+  }
+
+  async begin(header: PointHeader): Promise<RoutedWriter> {
+    this.#throwFence();
+    const head = this.head();
+    if (header.fromPoint !== (head?.id ?? null)) {
+      const message = `${header.group}: the newest point is not the one that #${header.sequence} starts from`;
+      throw new Fault("SEAL_REFUSED", message, { head: head?.id ?? null, point: header.id });
+    }
+    const route =
+      this.#planned ?? this.#decide({ dirtyBytes: null, adopts: false, failed: null }).route;
+    this.#planned = null;
+    return route === "direct" ? this.#beginDirect(header) : this.#beginInSpool(header);
+  }
+
+  async stage(request: StageRequest): Promise<StagedDisk> {
+    return new LazyStagedDisk(request, async () => {
+      this.#throwFence();
+      if (!this.#options.health().isUp) {
+        throw new Fault("LINK_LOST", "The vault, where disks are staged, cannot be reached.");
+      }
+      const waiting = this.#group.state.points.length;
+      if (request.kind === "parts" && waiting > 0) {
+        // Parts are what differs from the vault's head, which these points are going to change.
+        const message = `${request.disk} is compared with the vault's head once the ${waiting} points before it are shipped`;
+        throw new Fault("LINK_STALLED", message, { disk: request.disk, waiting });
+      }
+      return this.#options.link.stage(request);
+    });
+  }
+
+  async confirmCurrent(confirmation: {
+    readonly point: PointId;
+    readonly atMs: number;
+  }): Promise<void> {
+    this.#throwFence();
+    if (confirmation.point !== this.head()?.id) return;
+    this.#confirmation = confirmation;
+    if (this.#group.state.points.length === 0) await this.#passConfirmation();
+  }
+
+  async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    try {
+      await this.#shipper.run(signal);
+    } catch (error) {
+      if (!isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) throw error;
+      this.#fence = error;
+      this.#tell({ type: "shipping-stopped", fault: error });
+    }
+  }
+
+  status(): SpoolStatus {
+    const { points } = this.#group.state;
+    const { clock, health } = this.#options;
+    const { room, waitingBytes } = this.#group;
+    const oldest = points[0];
+    const { bytesPerSecond } = health();
+    return {
+      points: points.length,
+      bytes: waitingBytes,
+      oldestAgeSeconds: oldest === undefined ? null : (clock.nowMs() - oldest.takenAtMs) / 1000,
+      shippingEtaSeconds:
+        waitingBytes === 0 ? 0 : bytesPerSecond === null ? null : waitingBytes / bytesPerSecond,
+      usedBytes: room.usedBytes,
+      capBytes: room.capBytes,
+    };
+  }
+
+  /** The link stays the caller's, and what waits stays in the spool. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#group.settled();
+  }
+
+  /** Tells what the spool lost since this was called last. */
+  tellLosses(): void {
+    for (const { points, reason } of this.#group.takeLosses()) {
+      const [first, last] = [points[0], points.at(-1)];
+      this.#tell({
+        type: "hole",
+        points: points.length,
+        fromSequence: first?.sequence ?? null,
+        toSequence: last?.sequence ?? null,
+        reason,
+      });
+    }
+    this.#tellStatus();
+  }
+
+  #decide(outlook: PointOutlook): RoutePlan {
+    return decideRoute({
+      ...outlook,
+      health: this.#options.health(),
+      waiting: this.#group.state.points.length,
+      wasDiverted: this.#wasDiverted,
+      readBytesPerSecond: this.#readBytesPerSecond,
+    });
+  }
+
+  async #beginDirect(header: PointHeader): Promise<RoutedWriter> {
+    const { link, clock } = this.#options;
+    const beginning = link.begin(header);
+    let inner: Awaited<typeof beginning>;
+    try {
+      inner = await within(directHoldMsMax, "beginning a point", clock, beginning);
+    } catch (error) {
+      // It may begin yet, and must be over before the next one begins.
+      this.#giveUp = beginning.then(
+        (writer) => writer[Symbol.asyncDispose](),
+        () => {},
+      );
+      throw error;
+    }
+    return new DirectWriter({
+      inner,
+      clock,
+      readBytesPerSecond: this.#readBytesPerSecond,
+      seal: (writing) => this.#sealDirectly(header, writing),
+      onDisposed: (disposing) => {
+        this.#giveUp = disposing;
+        disposing.catch(() => {}); // Told to the shipper.
+      },
+    });
+  }
+
+  async #sealDirectly(header: PointHeader, writing: () => Promise<Point>): Promise<Point> {
+    const group = this.#group;
+    const before = group.state;
+    const maybe = unsealedPoint(header);
+    // Before it is asked for: after a kill, the answer is sought under this name.
+    const asking = group.changeAnyway((state) => ({ state: withUnanswered(state, maybe) }));
+    this.#tellBehind(await asking);
+    let point: Point;
+    try {
+      point = await writing();
+    } catch (error) {
+      if (isLinkFault(error)) this.#wasDiverted = true;
+      else await group.changeAnyway((state) => ({ state: withRefused(state, before) }));
+      throw error;
+    }
+    this.#acknowledgements += 1;
+    const sealed = group.changeAnyway((state) => ({ state: withDirectlySealed(state, point) }));
+    this.#tellBehind(await sealed);
+    return point;
+  }
+
+  async #beginInSpool(header: PointHeader): Promise<RoutedWriter> {
+    const { clock, codec } = this.#options;
+    const startedAtMs = clock.monotonicMs();
+    return SpoolWriter.begin({
+      group: this.#group,
+      header,
+      codec: codec(),
+      onSealed: (dataBytes) => {
+        this.#wasDiverted = false;
+        this.#learnReading(dataBytes, clock.monotonicMs() - startedAtMs);
+        this.#tellStatus();
+        this.#shipper.wake();
+      },
+    });
+  }
+
+  #learnReading(bytes: number, durationMs: number): void {
+    if (bytes < learnFromBytes || durationMs <= 0) return;
+    const rate = bytes / (durationMs / 1000);
+    this.#readBytesPerSecond += (rate - this.#readBytesPerSecond) / 4;
+  }
+
+  async #reconcile(): Promise<void> {
+    const { link, group } = this.#options;
+    for (;;) {
+      const asOf = this.#acknowledgements;
+      const vault = await this.#soon("asking how the group stands", link.ask());
+      let isStale = false;
+      const behind = await this.#group.changeAnyway((state) => {
+        isStale = asOf !== this.#acknowledgements;
+        if (isStale) return { state };
+        const reconciled = reconcile(state, vault, group);
+        return isSameState(reconciled.state, state) ? { state } : reconciled;
+      });
+      if (isStale) continue;
+      this.#tellBehind(behind);
+      this.tellLosses();
+      return;
+    }
+  }
+
+  async #onShipped({ spooled, point, durationMs }: Shipped): Promise<void> {
+    const { clock } = this.#options;
+    const before = this.#group.state.vaultHead ?? point;
+    this.#acknowledgements += 1;
+    const behind = await this.#group.changeAnyway((state) => {
+      const index = state.points.findIndex(({ id }) => id === point.id);
+      return { state: index === -1 ? state : withAcknowledged(state, index, point) };
+    });
+    this.#tellBehind(behind);
+    const nowMs = clock.nowMs();
+    this.#tell({
+      type: "shipped",
+      point: point.id,
+      sequence: point.sequence,
+      bytes: spooled.sizeBytes,
+      durationSeconds: durationMs / 1000,
+      rpoSeconds: (nowMs - currentAsOfMs(before)) / 1000,
+      lagSeconds: (nowMs - spooled.takenAtMs) / 1000,
+    });
+    this.tellLosses();
+    if (this.#group.state.points.length === 0) await this.#passConfirmation();
+  }
+
+  /** Advisory: a vault that does not answer is not told. */
+  async #passConfirmation(): Promise<void> {
+    const confirmation = this.#confirmation;
+    this.#confirmation = null;
+    const { link, health } = this.#options;
+    const isHead = confirmation?.point === this.#group.state.vaultHead?.id;
+    if (confirmation === null || !isHead || !health().isUp) return;
+    try {
+      await this.#soon("confirming a point", link.confirmCurrent(confirmation));
+    } catch (error) {
+      if (!isLinkFault(error)) throw error;
+      return;
+    }
+    this.#group.rememberCurrent(confirmation);
+  }
+
+  #soon<Value>(what: string, work: Promise<Value>): Promise<Value> {
+    return within(answerMsMax, what, this.#options.clock, work);
+  }
+
+  #throwFence(): void {
+    if (this.#fence !== null) throw this.#fence;
+  }
+
+  #tellBehind(fault: Fault | null): void {
+    if (fault !== null) this.#tell({ type: "spool-state-behind", fault });
+  }
+
+  #tellStatus(): void {
+    this.#tell({ type: "spool", status: this.status() });
+  }
+
+  #tell(event: SpoolEvent): void {
+    this.#options.onEvent?.(event);
+  }
+}
+
+/** A header as the point that it may have become. */
+function unsealedPoint(header: PointHeader): Point {
+  return {
+    ...header,
+    contentRoot: "0".repeat(64) as HashHex,
+    sealedAtMs: header.instant.upperMs,
+    cost: { dirtyBytes: 0, readBytes: 0, dataBytes: 0, zeroBytes: 0, storedBytes: 0 },
+    verifiedAtMs: null,
+    drilledAtMs: null,
+    currentAtMs: null,
+    clock: null,
+  };
+}
+
+function isSameState(one: SpoolState, other: SpoolState): boolean {
+  return encodeSpoolState(one) === encodeSpoolState(other);
+}
