@@ -5,6 +5,7 @@ import { fixedExports, type NbdExport } from "./export.ts";
 import { memoryExport } from "./memory-export.ts";
 import { serveNbd } from "./server.ts";
 import type { NbdServerIncident, NbdServerLimits } from "./server-options.ts";
+import type { NbdServerTls } from "./server-tls.ts";
 import { ScriptedClient } from "./test-hostile-client.ts";
 import { scratchDirectory } from "./test-scratch.ts";
 
@@ -29,7 +30,12 @@ export function manualClock() {
 
 /** A server with the exports "disk" and "twin" (64 KiB of fives, then zeroes), and a hand-written client connected to it. */
 export async function served(
-  options: { limits?: Partial<NbdServerLimits>; found?: Partial<NbdExport>; clock?: Clock } = {},
+  options: {
+    limits?: Partial<NbdServerLimits>;
+    found?: Partial<NbdExport>;
+    clock?: Clock;
+    tls?: NbdServerTls;
+  } = {},
 ) {
   await using stack = new AsyncDisposableStack();
   const scratch = stack.use(await scratchDirectory());
@@ -47,6 +53,7 @@ export async function served(
     await serveNbd({
       listen: { path: join(scratch.path, "s") },
       exports,
+      ...(options.tls === undefined ? {} : { tls: options.tls }),
       limits: { shutdownMs: 100, ...options.limits },
       clock: options.clock ?? systemClock(),
       report: (incident) => incidents.push(incident),

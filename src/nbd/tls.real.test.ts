@@ -135,7 +135,7 @@ async function readAll(address: NbdAddress, tls: NbdClientTls, exportName: strin
 
 interface Foreign {
   readonly program: string;
-  arguments(port: number, directory: string, image: string): readonly string[];
+  readonly arguments: (port: number, directory: string, image: string) => readonly string[];
 }
 
 const foreign: readonly Foreign[] = [
