@@ -15,7 +15,12 @@ export default defineConfig({
       {
         test: {
           name: "real",
-          include: ["src/**/*.real.test.ts", "sim/**/*.real.test.ts", "test/**/*.real.test.ts"],
+          include: [
+            "src/**/*.real.test.ts",
+            "sim/**/*.real.test.ts",
+            "test/**/*.real.test.ts",
+            "tools/**/*.real.test.ts",
+          ],
           globalSetup: ["test/guest/global-setup.ts"],
           testTimeout: 180_000,
           hookTimeout: 180_000,

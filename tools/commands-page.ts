@@ -19,7 +19,8 @@ export function commandsPage(): string {
   };
   const replicate = async () => ({ groups: [] });
   const serveVault = async () => {};
-  const program = afterimageProgram(context, { replicate, serveVault, version: "" });
+  const parts = { replicate, serveReplicator: replicate, serveVault, version: "" };
+  const program = afterimageProgram(context, parts);
   const sections = leavesOf(program).map((leaf) => `## ${leaf.words}\n\n${fenced(helpOf(leaf))}\n`);
   return `# Commands
 

@@ -11,5 +11,6 @@ export PATH
 case $task in
   check | test) exec node tools/check.ts "$task" "$@" ;;
   soak) exec node tools/soak.ts "$@" ;;
+  package) exec node tools/package.ts "$@" ;;
   *) exec node "$task/main.ts" "$@" ;;
 esac

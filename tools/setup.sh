@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a task needs and says what it does: `tools/setup.sh check|sim|test|soak|demo|bench [NAME]`.
+# Installs what a task needs and says what it does: `tools/setup.sh check|sim|test|soak|demo|bench|package [NAME]`.
 # npm packages when the lockfile changed; Debian packages when one is missing. Exit code 2: a person has to install something.
 set -eu
 cd "$(dirname "$0")/.."
@@ -36,7 +36,7 @@ guest="e2fsprogs util-linux"
 # Two sites on one host: namespaces, packets that vanish, clocks that jump.
 sites="iproute2 iptables libfaketime"
 case $task in
-  check | sim) packages="" ;;
+  check | sim | package) packages="" ;;
   demo) packages="$machines $guest" ;;
   test) packages="$machines $peers $guest $sites" ;;
   soak) packages="$machines $sites" ;;

@@ -5,6 +5,7 @@ import { sqliteLocks } from "../journal/sqlite-locks.ts";
 import type { CommandContext } from "./command-context.ts";
 import { interruptedFault } from "./interruption.ts";
 import { runAfterimage } from "./main.ts";
+import type { ServeReplicator } from "./replicator.ts";
 import { recordedTerminal } from "./terminal.ts";
 import type { Replicate } from "./up.ts";
 import type { ServeVault } from "./vault-serve.ts";
@@ -19,6 +20,7 @@ export interface TestCommand {
 }
 
 const nothingReplicates: Replicate = async () => ({ groups: [] });
+const nobodyReplicates: ServeReplicator = async () => ({ groups: [] });
 const nothingServes: ServeVault = async () => {};
 
 /** Starts a command line; what `run` would start is handed in. */
@@ -26,6 +28,7 @@ export function startCommand(
   words: readonly string[],
   options: {
     readonly replicate?: Replicate;
+    readonly serveReplicator?: ServeReplicator;
     readonly serveVault?: ServeVault;
     readonly context?: Partial<CommandContext>;
   } = {},
@@ -43,8 +46,10 @@ export function startCommand(
     ...options.context,
   };
   const { replicate = nothingReplicates, serveVault = nothingServes } = options;
+  const { serveReplicator = nobodyReplicates } = options;
+  const parts = { replicate, serveReplicator, serveVault, version: "1.2.3" };
   return {
-    exitCode: runAfterimage(words, context, { replicate, serveVault, version: "1.2.3" }),
+    exitCode: runAfterimage(words, context, parts),
     stdout: terminal.stdout,
     stderr: terminal.stderr,
     interrupt: () => interrupted.abort(interruptedFault()),

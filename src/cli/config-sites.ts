@@ -1,24 +1,30 @@
 import { z } from "zod";
 import { GIB, KIB, MIB, TIB } from "../base/units.ts";
+import { parseWeeklyEntry, parseWeeklyHours } from "../core/weekly-hours.ts";
 import { pathSchema } from "./config-machine.ts";
-import { durationSeconds, loopbackAddress, sizeBytes } from "./config-values.ts";
+import {
+  durationSeconds,
+  loopbackAddress,
+  parseScheduledRate,
+  scheduledRateMin,
+  scheduleLine,
+  sizeBytes,
+} from "./config-values.ts";
 
-/** Slower, and the link's own words would not get through in time. */
-const linkRateMin = 16 * KIB;
 /** Slower reading would not come to its end. */
 const readRateMin = 64 * KIB;
 const rateMax = 64 * GIB;
 const scheduleLinesMax = 64;
 
 const scheduleSchema = z
-  .array(z.string().max(200))
+  .array(scheduleLine((text) => parseWeeklyEntry(text, parseScheduledRate)))
   .max(scheduleLinesMax)
   .default([])
   .describe(
-    'Caps for hours of the week, local time of the host, the first that fits counts: "mon-fri 08:00-18:00 10MiB". Outside all of them `bytesPerSecondMax` holds.',
+    'Caps for hours of the week, local time of the host, the first that fits counts: "mon-fri 08:00-18:00 10MiB", "sat,sun unlimited". Outside all of them `bytesPerSecondMax` holds.',
   );
 
-const linkRate = sizeBytes({ min: linkRateMin, max: rateMax }).nullable().default(null);
+const linkRate = sizeBytes({ min: scheduledRateMin, max: rateMax }).nullable().default(null);
 
 /** Caps of one group on the link. */
 export const groupLinkSchema = z
@@ -97,7 +103,7 @@ export const syncSchema = z
       .default(null)
       .describe("Cap on reading in initial sync and resync, for each group. Null: no cap."),
     windows: z
-      .array(z.string().max(200))
+      .array(scheduleLine(parseWeeklyHours))
       .max(scheduleLinesMax)
       .default([])
       .describe(

@@ -1,6 +1,9 @@
 import { z } from "zod";
+import { isFault } from "../base/fault.ts";
 import { GIB, KIB, MIB, TIB } from "../base/units.ts";
 
+/** Slower, and the link's own words would not get through in time. */
+export const scheduledRateMin = 16 * KIB;
 const secondsByUnit = { ms: 0.001, s: 1, min: 60, h: 3600, d: 86_400 } as const;
 const bytesByUnit = { B: 1, KiB: KIB, MiB: MIB, GiB: GIB, TiB: TIB } as const;
 
@@ -41,6 +44,28 @@ export const loopbackAddress = z.string().transform((text, context): ListenAddre
   context.addIssue({ code: "custom", message });
   return z.NEVER;
 });
+
+/** A rate in a schedule: bytes a second, or no cap. */
+export function parseScheduledRate(word: string): number | "unlimited" | null {
+  if (word === "unlimited") return word;
+  const rate = parseSize(word);
+  return rate !== null && Number.isSafeInteger(rate) && rate >= scheduledRateMin ? rate : null;
+}
+
+/** A line of a schedule, as `check` reads it; its own complaint becomes ours. */
+export function scheduleLine(check: (text: string) => unknown) {
+  return z
+    .string()
+    .max(200)
+    .superRefine((text, context) => {
+      try {
+        check(text);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        context.addIssue({ code: "custom", message: error.message });
+      }
+    });
+}
 
 /** Seconds of "500ms", "2s", "5min", "12h", "7d"; null when it is none. */
 export function parseDuration(text: string): number | null {

@@ -191,6 +191,18 @@ describe("one process or two sites", () => {
     );
     expect(changed(line, `${line}retention: {pointsMax: 3}\n`)).toContain("vault.yaml");
   });
+  test("a line of a schedule that is none is named", () => {
+    const link = (line: string) => `link: {schedule: ["daily 1MiB", "${line}"]}\nscratch:`;
+    expect(() =>
+      parseConfig(twoSites.replace("scratch:", link("sat,sun unlimited")), "a.yaml"),
+    ).not.toThrow();
+    expect(changed("scratch:", link("mon-fri 08:00-25:00 1MiB"))).toContain(
+      'a.yaml:4: link.schedule[1]: "mon-fri 08:00-25:00": "25:00" is no time',
+    );
+    expect(changed("scratch:", link("daily 1MB"))).toContain('"1MB" is no value');
+    expect(changed("scratch:", link("daily 1KiB"))).toContain('"1KiB" is no value');
+    expect(changed("scratch:", 'sync: {windows: ["mo"]}\nscratch:')).toContain('"mo" is no day');
+  });
   test("scratch, state and spool are apart; the spool may lie in the state", () => {
     const spool = (path: string) => `spool: {directory: ${path}}\nscratch:`;
     expect(() =>

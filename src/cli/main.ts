@@ -7,6 +7,7 @@ import { mountVerb } from "./mount.ts";
 import { moveBaseVerb } from "./move-base.ts";
 import { pointsVerb } from "./points.ts";
 import { buildProgram, runCommandLine } from "./program.ts";
+import { replicatorVerb, type ServeReplicator } from "./replicator.ts";
 import { scrubVerb } from "./scrub.ts";
 import { statusVerb } from "./status.ts";
 import { thinVerb } from "./thin.ts";
@@ -18,6 +19,7 @@ import { verifyVerb } from "./verify.ts";
 /** What lives above the command line and is handed in. */
 export interface ProgramParts {
   readonly replicate: Replicate;
+  readonly serveReplicator: ServeReplicator;
   readonly serveVault: ServeVault;
   readonly version: string;
 }
@@ -26,6 +28,7 @@ export interface ProgramParts {
 export function afterimageProgram(context: CommandContext, options: ProgramParts): Command {
   const verbs = [
     vaultVerb(options),
+    replicatorVerb(options),
     upVerb(options.replicate),
     statusVerb,
     pointsVerb,

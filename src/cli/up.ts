@@ -7,6 +7,7 @@ import { type CommandContext, type CommonOptions, printResult } from "./command-
 import { readConfig } from "./config.ts";
 import type { Config } from "./config-schema.ts";
 import { type Verb, verbCommand } from "./program.ts";
+import { printSummary } from "./replication-summary.ts";
 
 /** What `afterimage up` asks of whoever puts the parts together. */
 export interface ReplicationRequest {
@@ -88,15 +89,6 @@ async function runReplication(
     throw new Fault("CONFIG_INVALID", message, { path: given.config });
   }
   const cycles = options.once === true ? 1 : (options.cycles ?? null);
-  const { groups } = await given.replicate(context, { config, vault, cycles, log: options.log });
-  const json = {
-    groups: groups.map(({ fault, ...group }) => ({
-      ...group,
-      fault: fault === null ? null : { code: fault.code, message: fault.message },
-    })),
-  };
-  const text = groups.map(({ name, points }) => `${name}: ${points} points sealed.`).join("\n");
-  printResult(context, options, { json, text });
-  const failed = groups.find((group) => group.fault !== null);
-  if (failed?.fault) throw failed.fault;
+  const request = { config, vault, cycles, log: options.log };
+  printSummary(context, options, await given.replicate(context, request));
 }

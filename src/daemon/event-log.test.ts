@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
 import { Fault } from "../base/fault.ts";
 import { recordedTerminal } from "../cli/terminal.ts";
-import type { DiskName, GroupName, PointId } from "../core/ids.ts";
+import type { DiskName, GroupName, MachineName, PointId } from "../core/ids.ts";
 import type { EngineEvent } from "../engine/events.ts";
 import { jsonEventLog, textEventLog } from "./event-log.ts";
 
@@ -39,6 +39,18 @@ const events: readonly EngineEvent[] = [
   { group, type: "late", skipped: 3 },
   { group, type: "retrying", fault, attempt: 1, delaySeconds: 0.5, lagSeconds: 7 },
   { group, type: "maintenance-failed", fault },
+  { group, type: "interval", waitSeconds: 4, reason: "changes gather faster" },
+  { group, type: "route", route: "spool", reason: "the link is down" },
+  {
+    group,
+    type: "hole",
+    points: 2,
+    fromSequence: 3,
+    toSequence: 4,
+    reason: "a file was damaged",
+  },
+  { group, type: "clock-skew", isWithinBound: false, offsetMs: 9, errorMs: 1, offsetMaxMs: 5 },
+  { group, type: "stale", fault, paused: ["db" as MachineName] },
   { group, type: "state", state: "stopped", previous: "stopping" },
 ];
 const progress = {
@@ -67,6 +79,11 @@ test("people get a line with the time for each thing that matters", () => {
       /erp QMP_MISSING: nobody listens on \/run\/a — .* \(attempt 2 in 500 ms\)$/,
     ),
     expect.stringMatching(/erp QMP_MISSING: nobody listens/),
+    "10:11:12 erp next point in 4.0 s: changes gather faster",
+    "10:11:12 erp points go into the spool: the link is down",
+    "10:11:12 erp 2 points (#3 to #4) were lost from the spool: a file was damaged",
+    "10:11:12 erp CLOCK_SKEW: the vault's clock is 9 ms (± 1 ms) from ours, at most 5 ms",
+    expect.stringMatching(/erp QMP_MISSING: .*; paused: db$/),
     "10:11:12 warn: The ledger was cut. (group erp, lengthBytes 7)",
   ]);
   expect(terminal.stdout()).toBe("");

@@ -8,6 +8,7 @@ import { processTerminal } from "../cli/terminal.ts";
 import { sqliteLocks } from "../journal/sqlite-locks.ts";
 import { interruptSignal } from "./interrupts.ts";
 import { replicate } from "./replicate.ts";
+import { serveReplicator } from "./replicator-serve.ts";
 import { serveVault } from "./vault-serve.ts";
 
 // The `afterimage` command: bin/afterimage starts this file.
@@ -28,6 +29,7 @@ const context = {
 };
 process.exitCode = await runAfterimage(process.argv.slice(2), context, {
   replicate,
+  serveReplicator,
   serveVault,
   version: await version(),
 });

@@ -101,7 +101,7 @@ async function runOne(
     const { endedBy } = await runGroup({
       source,
       journal: writer.journal,
-      group: { name, generation: writer.generation(prng) },
+      group: { name, holder: writer.generation(prng).holder },
       intervalSeconds: startingIntervalSeconds(config, writer.group),
       cycles,
       retriesMax: cycles === null ? null : boundedRetriesMax,

@@ -1,0 +1,106 @@
+import type { CommandContext } from "../cli/command-context.ts";
+import type { Config } from "../cli/config-schema.ts";
+import type { ReplicatorRequest, ServeReplicator } from "../cli/replicator.ts";
+import { serveControl } from "../control/server.ts";
+import { openSpool } from "../engine/spool/spool.ts";
+import { serveMetrics } from "../http/metrics-server.ts";
+import { controlSocket } from "../journal/vault-layout.ts";
+import { openReplicatorIdentity } from "../tls/replicator-identity.ts";
+import { openLink } from "../transport/open-link.ts";
+import { AlarmBook } from "./alarm-book.ts";
+import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
+import { Replicator } from "./replicator.ts";
+import { keepIdentityFresh } from "./replicator-identity.ts";
+import { logLink, ReplicatorLink } from "./replicator-link.ts";
+import { ReplicatorMetrics } from "./replicator-metrics.ts";
+import { spoolDirectory, takeState } from "./replicator-place.ts";
+import { withinStopBound } from "./stop-bound.ts";
+
+/**
+ * Puts identity, link, spool, sources and engine together and runs all groups beside each other until the signal. Nothing waits
+ * for the vault to be there, nor for anybody else: without it points gather in the spool.
+ */
+export const serveReplicator: ServeReplicator = async (context, request) => {
+  const { terminal, clock, signal } = context;
+  const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
+  return withinStopBound({ clock, signal, log }, () => serve(context, request, log));
+};
+
+async function serve(context: CommandContext, request: ReplicatorRequest, log: EventLog) {
+  const { files, locks, clock, prng, signal } = context;
+  const { config, state } = request;
+  await using opened = new AsyncDisposableStack();
+  const identity = await openReplicatorIdentity({ files, directory: state, clock });
+  opened.use(await takeState(files, locks, state));
+  await files.makeDirectory(config.scratch.directory);
+  const alarms = new AlarmBook(clock);
+  const spool = await openSpool({
+    files,
+    directory: spoolDirectory(config, state),
+    capBytes: config.spool.capBytes,
+    reserveBytes: config.spool.reserveBytes,
+    clock,
+  });
+  const replicator = new Replicator({ context, log, config, path: request.path, alarms });
+  const link = opened.use(
+    openLink({
+      dial: identity.dial,
+      clock,
+      prng,
+      channelCount: config.link.connections,
+      codecOf: (disk, group) => replicator.codecOf(disk, group),
+      onEvent: (event) => logLink(log, event),
+    }),
+  );
+  const replicatorLink = new ReplicatorLink({ link, clock, log, alarms, config });
+  const metrics = new ReplicatorMetrics({
+    version: request.version,
+    replicator,
+    link: replicatorLink,
+    identity,
+    spool,
+  });
+  for (const group of config.groups) {
+    opened.use(
+      await replicator.open(group, {
+        ...{ context, log, link, spool, holder: identity.id, alarms },
+        onEvent: (event) => metrics.follow(event),
+      }),
+    );
+  }
+  const startedAtMs = Math.floor(clock.nowMs());
+  const handle = replicator.controlHandler(startedAtMs, replicatorLink);
+  const server = opened.use(await serveControl({ path: controlSocket(state), clock, handle }));
+  await openMetrics(opened, { config, metrics, log });
+  log.note("info", "Replicating to a vault.", {
+    ...{ name: identity.name, vault: identity.vaultId, state, socket: server.path },
+  });
+  // What goes on beside the groups ends before anything beneath it is closed.
+  const beside = new AbortController();
+  const besideSignal = AbortSignal.any([signal, beside.signal]);
+  const works = [
+    keepIdentityFresh({ identity, signal: besideSignal, log, alarms }),
+    replicator.tick({ signal: besideSignal, link: replicatorLink }),
+  ];
+  try {
+    using _reload = replicator.reloadAtHangup(replicatorLink);
+    return { groups: await replicator.run(signal) };
+  } finally {
+    beside.abort();
+    await Promise.all(works);
+  }
+}
+
+async function openMetrics(
+  opened: AsyncDisposableStack,
+  options: { config: Config; metrics: ReplicatorMetrics; log: EventLog },
+): Promise<void> {
+  const { config, metrics, log } = options;
+  if (config.metrics === undefined) return;
+  const onError = (error: unknown) =>
+    log.note("warn", "The metrics could not be read.", { cause: String(error) });
+  const server = opened.use(
+    await serveMetrics({ ...config.metrics, metrics: metrics.metrics, onError }),
+  );
+  log.note("info", "Serving metrics.", { host: server.host, port: server.port });
+}
