@@ -96,3 +96,32 @@ test("a torn end of several windows is set aside whole and cut off", async () =>
   expect(await aside.read(kept, 0)).toBe(tail.length);
   expect(kept.subarray(0, tail.length)).toEqual(tail);
 });
+
+test("settling beside an append that is under way cuts nothing off it", async () => {
+  const inner = await ledgerOf(verified);
+  const syncing = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const open: FileSystem["open"] = async (name, mode) => {
+    const file = await inner.open(name, mode);
+    const sync = async () => {
+      syncing.resolve();
+      await gate.promise;
+      await file.sync();
+    };
+    return { ...file, sync };
+  };
+  const files = { ...inner, open };
+  const end = (await readLedger(files, path, () => {}))!;
+  {
+    await using ledger = await LedgerFile.open(files, path, clock, end);
+    const appending = ledger.append(verified);
+    await syncing.promise;
+    const settling = ledger.settle();
+    gate.resolve();
+    await Promise.all([appending, settling, ledger.append(verified)]);
+  }
+  const records: LedgerRecord[] = [];
+  const read = await readLedger(inner, path, (record) => void records.push(record));
+  expect(read?.tail).toBeNull();
+  expect(records).toHaveLength(4);
+});

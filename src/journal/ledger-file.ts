@@ -131,13 +131,24 @@ export class LedgerFile implements AsyncDisposable {
 
   /** Appends records as one write; durable when it resolves, none of them there when it rejects. Returns their time. STORAGE_*. */
   append(...entries: readonly LedgerEntry[]): Promise<number> {
-    const turn = this.#lastTurn.then(() => this.#appendNow(entries));
+    return this.#inTurn(() => this.#appendNow(entries));
+  }
+
+  /**
+   * Cuts off what a failed append may have left, once the appends under way have ended: what they are writing must not be cut.
+   * Rejects when the medium still refuses.
+   */
+  settle(): Promise<void> {
+    return this.#inTurn(() => this.#settleNow());
+  }
+
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const turn = this.#lastTurn.then(work);
     this.#lastTurn = turn.catch(() => {}); // A failure is its caller's; the next call starts afresh.
     return turn;
   }
 
-  /** Cuts off what a failed append may have left. Rejects when the medium still refuses. */
-  async settle(): Promise<void> {
+  async #settleNow(): Promise<void> {
     if (!this.#isUncertain) return;
     await this.#file.truncate(this.#lengthBytes);
     await this.#file.sync();
@@ -150,7 +161,7 @@ export class LedgerFile implements AsyncDisposable {
   }
 
   async #appendNow(entries: readonly LedgerEntry[]): Promise<number> {
-    await this.settle();
+    await this.#settleNow();
     const atMs = Math.max(0, Math.floor(this.#clock.nowMs()));
     let head = this.#head;
     const records: Buffer[] = [];
@@ -166,7 +177,7 @@ export class LedgerFile implements AsyncDisposable {
       await this.#file.sync();
     } catch (error) {
       // Whoever asked must be told; what cannot be cut off now is cut off before the next append.
-      await this.settle().catch((settling: unknown) => {
+      await this.#settleNow().catch((settling: unknown) => {
         if (!isFault(settling)) throw settling;
       });
       throw error;
