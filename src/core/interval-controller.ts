@@ -130,6 +130,13 @@ export class IntervalController {
     return this.#goal.kind === "fixed" ? null : this.#decide(this.#goal, nowMs);
   }
 
+  /** Nothing had changed for so long, and the vault was told so instead of being sent a point; decides anew as after a cycle. */
+  observeIdle(intervalMs: number, nowMs: number): IntervalOutcome | null {
+    this.#curve.add({ elapsedMs: intervalMs, uniqueBytes: 0, nowMs });
+    this.#curve.flush();
+    return this.#goal.kind === "fixed" ? null : this.#decide(this.#goal, nowMs);
+  }
+
   /**
    * How long after the last point's instant the next cycle is due at the latest, when so much has changed so far and changes go
    * on as fast as they did since the count before: the interval in force, or less, should they gather faster than planned.

@@ -16,6 +16,8 @@ const spreadTold = 0.2;
 const tellingBytesMin = MIB;
 /** What a byte is taken to cost until some have told: a slow gigabit link, so that the first burst is not met too late. */
 const cautiousMsPerByte = 1000 / (32 * MIB);
+/** Of what points of one size cost, what is laid to their bytes. */
+const byteShare = 0.8;
 const residualsMax = 64;
 /** Share of the late samples that are not later than `lateMs`. */
 const lateQuantile = 0.95;
@@ -58,8 +60,9 @@ export class LinearCostFit {
       return { fixedMs: meanMs, msPerByte: assumedMsPerByte ?? cautiousMsPerByte, lateMs };
     const variance = this.#sumSquares / this.#weight - meanBytes * meanBytes;
     const covariance = this.#sumProducts / this.#weight - meanBytes * meanMs;
-    // While all are of one size, half of it is taken for fixed: wrong by as little as can be, whichever way one looks.
-    const guessed = meanBytes < tellingBytesMin ? cautiousMsPerByte : meanMs / meanBytes / 2;
+    // While all are of one size, most of it is laid to the bytes: a burst must not cost more than was thought.
+    const guessed =
+      meanBytes < tellingBytesMin ? cautiousMsPerByte : (meanMs / meanBytes) * byteShare;
     const assumed = Math.min(assumedMsPerByte ?? guessed, meanMs / meanBytes);
     const trust = (spreadTold * meanBytes) ** 2;
     const slope =

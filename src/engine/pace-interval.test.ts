@@ -22,6 +22,7 @@ class Loop {
   nowMs = 1_000_000;
   #dueAtMs = this.nowMs;
   #instantMs = this.nowMs;
+  #dirtyBytes = 0;
 
   constructor(options: Partial<AdaptiveIntervalOptions> = {}) {
     this.policy = adaptiveInterval({
@@ -38,35 +39,36 @@ class Loop {
   }
 
   attachAnew(afterSeconds: number): void {
-    this.nowMs += afterSeconds * 1000;
+    this.#pass(afterSeconds * 1000);
     this.#dueAtMs = this.nowMs;
   }
 
-  #cut() {
-    const dirtyBytes = this.#dirtyBytes();
+  #cut(): Parameters<typeof this.policy.next>[0]["step"] {
+    const dirtyBytes = this.#dirtyBytes;
+    this.#dirtyBytes = 0;
     if (dirtyBytes === 0) {
-      this.nowMs += 1;
       this.#instantMs = this.#dueAtMs;
-      return { kind: "current" } as const;
+      this.#pass(1);
+      return { kind: "current" };
     }
     const tookMs = this.fixedMs + (dirtyBytes / MIB) * this.msPerMib;
     this.rposMs.push(this.#dueAtMs + tookMs - this.#instantMs);
     this.#instantMs = this.#dueAtMs;
-    this.nowMs += tookMs + 5;
+    this.#pass(tookMs + 5);
     const { via } = this;
     const phasesMs = { forget: 5 };
     const report = { via, dirtyBytes, storedBytes: dirtyBytes, phasesMs } as CycleReport;
-    return { kind: "cycle", report } as const;
+    return { kind: "cycle", report };
   }
 
-  #untilCut(ended: ReturnType<Loop["#cut"]>): void {
+  #untilCut(ended: Parameters<typeof this.policy.next>[0]["step"]): void {
     let decision: IntervalDecision = this.#next(ended);
     while (decision.action === "poll") {
-      this.nowMs += decision.waitMs;
+      this.#pass(decision.waitMs);
       this.polls += 1;
-      decision = this.#next({ kind: "polled", dirtyBytes: this.#dirtyBytes() });
+      decision = this.#next({ kind: "polled", dirtyBytes: this.#dirtyBytes });
     }
-    this.nowMs += decision.waitMs;
+    this.#pass(decision.waitMs);
     this.#dueAtMs = this.nowMs;
   }
 
@@ -77,8 +79,9 @@ class Loop {
     return decision;
   }
 
-  #dirtyBytes(): number {
-    return ((this.nowMs - this.#instantMs) / 1000) * this.bytesPerSecond;
+  #pass(durationMs: number): void {
+    this.nowMs += durationMs;
+    this.#dirtyBytes += (durationMs / 1000) * this.bytesPerSecond;
   }
 }
 
