@@ -33,7 +33,7 @@ export function channelContract(name: string, open: () => Promise<ChannelHarness
   test(`${name} goes both ways`, async () => {
     await using harness = await open();
     const { near, far } = harness;
-    const [there, back] = [gather(far, 3), gather(near, 3)];
+    const [there, back] = [gather(far, 3), gather(near, 3, { isBorrowed: true })];
     await harness.settle(
       Promise.all([near.send([Buffer.from("abc")]), far.send([Buffer.from("xyz")])]),
     );
@@ -88,15 +88,19 @@ export function channelContract(name: string, open: () => Promise<ChannelHarness
   });
 }
 
-function gather(channel: Channel, lengthBytes: number): Promise<Buffer> {
+function gather(
+  channel: Channel,
+  lengthBytes: number,
+  options?: { readonly isBorrowed: boolean },
+): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   let sum = 0;
   return new Promise((resolve) => {
     channel.receive((bytes) => {
-      parts.push(bytes);
+      parts.push(Buffer.from(bytes));
       sum += bytes.length;
       if (sum >= lengthBytes) resolve(Buffer.concat(parts));
       return null;
-    });
+    }, options);
   });
 }

@@ -146,8 +146,13 @@ export class End implements Channel {
     await this.out.send(Buffer.concat(parts));
   }
 
-  receive(take: (bytes: Uint8Array) => Promise<void> | null): void {
-    this.into.receive((bytes) => (this.isOver || this.party.isOver() ? null : take(bytes)));
+  receive(
+    take: (bytes: Uint8Array) => Promise<void> | null,
+    options?: { readonly isBorrowed?: boolean },
+  ): void {
+    const unlessOver = (bytes: Uint8Array) =>
+      this.isOver || this.party.isOver() ? null : take(bytes);
+    this.into.receive(unlessOver, options);
   }
 
   /** The channel is over, as this end sees it. */

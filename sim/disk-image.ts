@@ -26,6 +26,14 @@ export class DiskImage {
     return new DiskImage(this.sizeBytes, this.blocks);
   }
 
+  /** Whether nothing was written to either since one was captured from the other. */
+  isSameAs(other: DiskImage): boolean {
+    return (
+      this.sizeBytes === other.sizeBytes &&
+      this.blocks.every((block, index) => block === other.blocks[index])
+    );
+  }
+
   isAllocated(block: number): boolean {
     return this.blocks[block] !== null;
   }

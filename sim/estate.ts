@@ -49,6 +49,8 @@ export interface ImageCopy {
 export class Estate {
   readonly machines = new Map<MachineName, EstateMachine>();
   readonly disks = new Map<DiskName, EstateDisk>();
+  /** Told of everything that changes a disk. */
+  onChange: (disk: DiskName) => void = () => {};
   /** Files that bear our prefix on the host's scratch. */
   readonly scratchFiles = new Set<string>();
 
@@ -112,6 +114,7 @@ export class Estate {
   resize(name: DiskName, sizeBytes: number): boolean {
     const disk = this.disk(name);
     if (disk.fleece) return false;
+    this.onChange(name);
     disk.image.resize(sizeBytes);
     for (const bitmap of disk.bitmaps.values()) {
       for (const block of bitmap.dirty)
@@ -165,6 +168,7 @@ export class Estate {
         !disk.fleece &&
         disk.canPersist === copy.canPersist,
     );
+    if (!disk.image.isSameAs(copy.image)) this.onChange(name);
     disk.image = copy.image.capture();
     disk.bitmaps = new Map(copy.bitmaps.map((bitmap) => [bitmap.name, copyBitmap(bitmap)]));
   }
@@ -180,6 +184,7 @@ export class Estate {
   }
 
   private touch(name: DiskName, offsetBytes: number, lengthBytes: number): void {
+    this.onChange(name);
     const disk = this.disk(name);
     const first = Math.floor(offsetBytes / blockSizeBytes);
     const last = Math.floor((offsetBytes + lengthBytes - 1) / blockSizeBytes);

@@ -8,6 +8,7 @@ import { linkLost } from "./pipe.ts";
 import { Road, type Weather } from "./road.ts";
 
 const dialPatienceMs = 20_000;
+const garbageBytesMax = 300;
 
 /** Who waits for calls. */
 interface Listener {
@@ -81,6 +82,18 @@ export class Network {
   cutOne(): void {
     const whole = this.pairs.filter((pair) => !pair.isBroken);
     if (whole.length > 0) pick(this.#prng, whole).cut();
+  }
+
+  /** One end says something that means nothing, and hangs up. */
+  garble(): void {
+    const whole = this.pairs.filter((pair) => !pair.isBroken);
+    if (whole.length === 0) return;
+    const pair = pick(this.#prng, whole);
+    const garbage = new Uint8Array(between(this.#prng, 1, garbageBytesMax));
+    this.#prng.fill(garbage);
+    void pick(this.#prng, pair.ends).out.send(garbage);
+    pair.isBroken = true;
+    for (const end of pair.ends) end.out.closeBehind();
   }
 
   /** Nobody reaches the other side for so long. */

@@ -44,9 +44,19 @@ export class Oracle {
   }
 
   acknowledge(point: Point): void {
+    this.noteAcknowledged(point);
+    this.noteSafe(point.id);
+  }
+
+  /** The vault has said that it holds the point. */
+  noteAcknowledged(point: Point): void {
     this.#acknowledged.set(point.id, point);
-    this.#onAcknowledged(point.id);
-    if (this.#undisturbed === point.id) this.#isResyncExcused = false;
+  }
+
+  /** Tracking starts afresh from this point: what disturbed it before its instant is no excuse any more. */
+  noteSafe(id: PointId): void {
+    this.#onAcknowledged(id);
+    if (this.#undisturbed === id) this.#isResyncExcused = false;
   }
 
   /** A bitmap was lost, or may have been. */
@@ -64,6 +74,14 @@ export class Oracle {
   /** Policy asked for these to go; from now on they may be there or not. */
   mayRetire(points: Iterable<PointId>): void {
     for (const point of points) this.#retired.add(point);
+  }
+
+  isAcknowledged(id: PointId): boolean {
+    return this.#acknowledged.has(id);
+  }
+
+  isRetired(id: PointId): boolean {
+    return this.#retired.has(id);
   }
 
   get acknowledgedCount(): number {

@@ -7,6 +7,8 @@ import type { Road } from "./road.ts";
 /** What a sender may have on the way before its `send` waits: the buffers of two kernels. */
 export const pipeRoomBytes = 256 * KIB;
 
+const rubbish = 0xee;
+
 type Take = (bytes: Uint8Array) => Promise<void> | null;
 
 interface Segment {
@@ -23,6 +25,7 @@ export class Pipe {
   #sentBytes = 0;
   #receivedBytes = 0;
   #take: Take | null = null;
+  #isBorrowed = false;
   #lastDueAtMs = 0;
   #isPumping = false;
   /** What is sent from now on vanishes. */
@@ -62,9 +65,10 @@ export class Pipe {
     return new Promise((go, fail) => this.#waiting.push({ go, fail }));
   }
 
-  receive(take: Take): void {
+  receive(take: Take, { isBorrowed = false }: { readonly isBorrowed?: boolean } = {}): void {
     assert(this.#take === null, "receive is called once");
     this.#take = take;
+    this.#isBorrowed = isBorrowed;
     void this.#pump();
   }
 
@@ -77,6 +81,11 @@ export class Pipe {
       left -= part.length;
       return part.length === 0 ? [] : [{ bytes: part, dueAtMs: dueAtMs + options.delayMs }];
     });
+  }
+
+  /** What is on the way arrives, and nothing that is sent from now on does. */
+  closeBehind(): void {
+    this.#isCut = true;
   }
 
   /** Calls back once all that was sent has been handed over; not after `stop`. */
@@ -112,6 +121,8 @@ export class Pipe {
         this.#receivedBytes += segment.bytes.length;
         const isTaken = segment.bytes.length > 0 ? this.#take(segment.bytes) : null;
         if (isTaken) await isTaken;
+        // Whoever keeps what was only lent to it reads rubbish.
+        if (this.#isBorrowed) segment.bytes.fill(rubbish);
         this.#makeRoom(segment.bytes.length);
       }
       segment = this.#segments[0];

@@ -23,6 +23,9 @@ export interface Scheduler {
 export interface Life extends Steps {
   crash(): void;
   readonly isOver: () => boolean;
+  /** Meanwhile calls of this life take no turn, and nothing happens to them: for what the world itself looks at. */
+  freely<Value>(work: () => Promise<Value>): Promise<Value>;
+  readonly isFree: () => boolean;
 }
 
 export interface SchedulerOptions {
@@ -42,8 +45,18 @@ export function makeScheduler({ prng, onTurn }: SchedulerOptions): Scheduler {
   return {
     life: (name) => {
       let over = false;
+      let looks = 0;
       const life: Life = {
         isOver: () => over,
+        isFree: () => looks > 0,
+        freely: async (work) => {
+          looks += 1;
+          try {
+            return await work();
+          } finally {
+            looks -= 1;
+          }
+        },
         crash: () => {
           assert(!over, `life ${name} ended twice`);
           over = true;
@@ -52,6 +65,7 @@ export function makeScheduler({ prng, onTurn }: SchedulerOptions): Scheduler {
         pass: (label) =>
           new Promise((resolve, reject) => {
             if (over) return;
+            if (looks > 0) return resolve();
             const go = (failure: Error | null) => (failure ? reject(failure) : resolve());
             queue.push({ label, life, go });
           }),

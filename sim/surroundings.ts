@@ -7,14 +7,23 @@ import type { VirtualClock } from "./clock.ts";
 import type { Estate, EstateDisk, ImageCopy } from "./estate.ts";
 import { drawSizeBytes, type Swarm } from "./swarm.ts";
 
+/** What of a world is of interest to the estate. */
+export type EstateSwarm = Pick<
+  Swarm,
+  "machines" | "disks" | "guest" | "estate" | "clockJumpRate"
+> & {
+  /** Size of a new disk; as `drawSizeBytes` when not given. */
+  readonly drawSizeBytes?: (prng: Prng) => number;
+};
+
 const jumpMaxMs = 3_600_000;
 
 /** What guests and administrators do to the estate while we work: a little between any two of our calls. */
 export class Surroundings {
   readonly #prng: Prng;
-  readonly #swarm: Swarm;
+  readonly #swarm: EstateSwarm;
   readonly #estate: Estate;
-  readonly #clock: VirtualClock;
+  readonly #clock: Pick<VirtualClock, "jump">;
   readonly #group: GroupName;
   readonly #tell: (event: string) => void;
   readonly #excuse: () => void;
@@ -29,9 +38,9 @@ export class Surroundings {
 
   constructor(options: {
     prng: Prng;
-    swarm: Swarm;
+    swarm: EstateSwarm;
     estate: Estate;
-    clock: VirtualClock;
+    clock: Pick<VirtualClock, "jump">;
     group: GroupName;
     tell: (event: string) => void;
     /** Called when something happens that may cost a disk its tracking. */
@@ -101,7 +110,7 @@ export class Surroundings {
     const name = `${machine}/d${this.#disksMade}` as DiskName;
     this.#disksMade += 1;
     const canPersist = !happens(this.#prng, this.#swarm.estate.rawRate);
-    const sizeBytes = drawSizeBytes(this.#prng);
+    const sizeBytes = this.#drawSizeBytes();
     this.#estate.addDisk(name, { sizeBytes, canPersist });
     this.#tell(`disk ${name} of ${sizeBytes} bytes${canPersist ? "" : ", raw"}`);
     if (this.#isRunning(name)) for (let count = 0; count < 5; count += 1) this.#writeTo(name);
@@ -144,9 +153,13 @@ export class Surroundings {
     return { offsetBytes: start * sectorSizeBytes, lengthBytes: sectors * sectorSizeBytes };
   }
 
+  #drawSizeBytes(): number {
+    return (this.#swarm.drawSizeBytes ?? drawSizeBytes)(this.#prng);
+  }
+
   #resize(): void {
     const name = pick(this.#prng, [...this.#estate.disks.keys()]);
-    const sizeBytes = drawSizeBytes(this.#prng);
+    const sizeBytes = this.#drawSizeBytes();
     const wasBytes = this.#estate.disk(name).image.sizeBytes;
     const cuts = this.#cuts.get(name) ?? 0;
     // Not promised: a disk that is cut and grown again between two points leaves no trace in its bitmap.

@@ -2,7 +2,8 @@ import type { Clock } from "../src/base/clock.ts";
 import type { FileSystem } from "../src/base/file-system.ts";
 import type { Prng } from "../src/base/prng.ts";
 import type { GroupName, PointId } from "../src/core/ids.ts";
-import type { Journal, View } from "../src/core/journal.ts";
+import type { View } from "../src/core/journal.ts";
+import type { DirectoryJournal } from "../src/journal/directory-journal.ts";
 import type { VaultLocks } from "../src/journal/vault-locks.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Swarm } from "./swarm.ts";
@@ -15,7 +16,7 @@ export interface VaultRoom {
   /** The world's decisions. */
   readonly dice: Prng;
   readonly group: GroupName;
-  readonly swarm: Swarm;
+  readonly swarm: { readonly vault: Pick<Swarm["vault"], "codec" | "pointsMax"> };
   readonly oracle: Oracle;
   readonly locks: (locks: VaultLocks) => VaultLocks;
   readonly tell: (event: string) => void;
@@ -23,7 +24,7 @@ export interface VaultRoom {
 
 /** The vault as one process has it open. */
 export interface OpenVault extends AsyncDisposable {
-  readonly journal: Journal;
+  readonly journal: DirectoryJournal;
   /** Opens a point as this process does, or as another beside it would, as drawn. */
   openView(point: PointId): Promise<View>;
   /** Hashes everything, and says which points that leaves good. */

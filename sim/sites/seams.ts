@@ -1,0 +1,30 @@
+import type { FileSystem } from "../../src/base/file-system.ts";
+import type { GroupName } from "../../src/core/ids.ts";
+import type { JournalIntake } from "../../src/core/journal.ts";
+import type { Source } from "../../src/core/source.ts";
+import type { Estate } from "../estate.ts";
+import type { OpenVault } from "../vault.ts";
+
+/** Where the mutants of the simulator's own test get in: wrappers around ports, each by default the port itself. */
+export interface SitesSeams {
+  readonly source: (source: Source) => Source;
+  readonly spoolFiles: (files: FileSystem) => FileSystem;
+  readonly vaultFiles: (files: FileSystem) => FileSystem;
+  readonly vault: (vault: OpenVault) => OpenVault;
+  /** What the vault's end of the link hands requests to. */
+  readonly vaultIntake: (intake: JournalIntake) => JournalIntake;
+  /** What the spool ships to. */
+  readonly link: (intake: JournalIntake) => JournalIntake;
+}
+
+/** Made once per world. */
+export type MakeSitesSeams = (world: { estate: Estate; group: GroupName }) => Partial<SitesSeams>;
+
+export const noSitesSeams: SitesSeams = {
+  source: (source) => source,
+  spoolFiles: (files) => files,
+  vaultFiles: (files) => files,
+  vault: (vault) => vault,
+  vaultIntake: (intake) => intake,
+  link: (intake) => intake,
+};
