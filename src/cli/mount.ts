@@ -1,17 +1,20 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { formatBytes, GIB } from "../base/units.ts";
 import type { View } from "../core/journal.ts";
 import type { NbdAddress } from "../nbd/address.ts";
 import { fixedExports, type NbdExport } from "../nbd/export.ts";
 import { type NbdServer, serveNbd } from "../nbd/server.ts";
+import type { NbdServerIncident } from "../nbd/server-options.ts";
 import { viewExport } from "../recovery/view-export.ts";
 import { writeLayer } from "../recovery/write-layer.ts";
+import { parseSiteAddress } from "../tls/token.ts";
 import { absolutePath, sizeArgument, wholeNumber } from "./arguments.ts";
 import { type CommandContext, type CommonOptions, printResult } from "./command-context.ts";
 import { interruption } from "./interruption.ts";
+import { exportTls } from "./mount-tls.ts";
 import { pointSelectorHelp } from "./point-selector.ts";
 import { verbCommand } from "./program.ts";
 import { formatTable } from "./table.ts";
@@ -23,6 +26,9 @@ interface MountOptions extends CommonOptions {
   readonly point: string;
   readonly socket?: string;
   readonly port?: number;
+  readonly listen?: NbdAddress;
+  readonly tls?: boolean;
+  readonly tlsName: readonly string[];
   readonly writable?: boolean;
   readonly scratch?: string;
   readonly scratchCap?: number;
@@ -43,6 +49,18 @@ export function mountVerb(context: CommandContext): Command {
       "--port <port>",
       "listen on TCP on 127.0.0.1; 0 takes any free port",
       wholeNumber(0, 65_535),
+    )
+    .option(
+      "--listen <address>",
+      "listen on TCP on this host and port, for other hosts; needs --tls",
+      listenArgument,
+    )
+    .option("--tls", "let in only who shows a certificate of `afterimage vault certificate`")
+    .option(
+      "--tls-name <host>",
+      "a further name or address that clients reach this host by; may be repeated",
+      (name: string, before: readonly string[]) => [...before, name],
+      [],
     )
     .option("--writable", "let clients write into a layer that is thrown away at the end")
     .option(
@@ -70,7 +88,18 @@ async function runMount(
   const view = opened.use(await openPoint(access, options.point));
   const listen = await chooseAddress(options, opened);
   const exports = await makeExports(context, view, options, opened);
-  const server = opened.use(await serveNbd({ listen, exports: fixedExports(exports) }));
+  const closing = new AbortController();
+  opened.defer(() => closing.abort());
+  const { signal } = closing;
+  const names = options.tlsName;
+  const tls =
+    options.tls === true
+      ? { tls: await exportTls(context, access.vault, { listen, names, signal }) }
+      : {};
+  const report = (incident: NbdServerIncident) => tellIncident(context, incident);
+  const server = opened.use(
+    await serveNbd({ listen, exports: fixedExports(exports), report, ...tls }),
+  );
   announce(context, view, server, options);
   await interruption(context.signal);
 }
@@ -79,10 +108,24 @@ async function chooseAddress(
   options: MountOptions,
   opened: AsyncDisposableStack,
 ): Promise<NbdAddress> {
+  if (options.listen !== undefined) return options.listen;
   if (options.port !== undefined) return { host: "127.0.0.1", port: options.port };
   if (options.socket !== undefined) return { path: absolutePath(options.socket) };
   const directory = await ownDirectory(tmpdir(), "afterimage-mount-", opened);
   return { path: join(directory, "nbd") };
+}
+
+function listenArgument(text: string): NbdAddress {
+  const address = parseSiteAddress(text);
+  if (address !== null) return address;
+  throw new InvalidArgumentError('It is host and port, such as "192.0.2.7:10809".');
+}
+
+/** Clients hear no reasons, so whoever runs the command does. */
+function tellIncident(context: CommandContext, { error, address }: NbdServerIncident): void {
+  const text = error instanceof Error ? error.message : String(error);
+  const from = address === "" || text.includes(address) ? "" : `${address}: `;
+  context.terminal.err(`afterimage: ${from}${text}\n`);
 }
 
 async function makeExports(

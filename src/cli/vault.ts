@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Verb } from "./program.ts";
+import { certificateCommand } from "./vault-certificate.ts";
 import { initCommand } from "./vault-init.ts";
 import { inviteCommand } from "./vault-invite.ts";
 import { peersCommand } from "./vault-peers.ts";
@@ -21,5 +22,6 @@ export function vaultVerb(options: {
       .addCommand(inviteCommand(context))
       .addCommand(peersCommand(context))
       .addCommand(revokeCommand(context))
-      .addCommand(raiseCommand(context));
+      .addCommand(raiseCommand(context))
+      .addCommand(certificateCommand(context));
 }

@@ -23,8 +23,14 @@ export interface VaultIdentity {
   /** SHA-256 of the authority's certificate, 64 hex digits. */
   readonly fingerprint: string;
   readonly current: CurrentIdentity;
-  /** Renews the certificate whenever its time comes; ends with the signal's reason. Connections that stand are not touched. */
-  keepFresh(options: { readonly signal: AbortSignal }): Promise<never>;
+  /**
+   * Renews the certificate whenever its time comes; ends with the signal's reason. Connections that stand are not touched. Tells
+   * of what went wrong, and tries again: a third of the certificate's life is left for that.
+   */
+  keepFresh(options: {
+    readonly signal: AbortSignal;
+    readonly onFailed?: (error: unknown) => void;
+  }): Promise<never>;
 }
 
 /** What a vault's identity takes. */
@@ -58,10 +64,15 @@ export async function openVaultIdentity(options: VaultIdentityOptions): Promise<
     trust: { authorityPem: authority.certificatePem },
     fingerprint: fingerprintOf(authority.certificatePem),
     current: () => identity,
-    keepFresh: async ({ signal }) => {
+    keepFresh: async ({ signal, onFailed }) => {
       for (;;) {
         await clock.sleep(renewalCheckMs, { signal });
-        if (isDue(identity.certificatePem, clock.nowMs())) identity = await issue();
+        if (!isDue(identity.certificatePem, clock.nowMs())) continue;
+        try {
+          identity = await issue();
+        } catch (error) {
+          onFailed?.(error);
+        }
       }
     },
   };
