@@ -30,7 +30,7 @@ async function history(count: number) {
       disk.set(data, offsetBytes);
       remember();
     },
-    trim: async (offsetBytes: number, lengthBytes: number) => {
+    zero: async (offsetBytes: number, lengthBytes: number) => {
       disk.fill(0, offsetBytes, offsetBytes + lengthBytes);
       remember();
     },
@@ -46,13 +46,13 @@ function momentOf({ issuedAtMs, answeredAtMs }: GuestOperation) {
   return { lowerMs: issuedAtMs, upperMs: answeredAtMs! };
 }
 
-test("every state the guest really had is recognised, in order, trims included", async () => {
+test("every state the guest really had is recognised, in order, zeroes included", async () => {
   const { operations, states } = await history(200);
   const copy = new ShadowCopy(operations, sizesBytes);
   for (const [index, state] of states.entries()) {
     expect(copy.trouble(state, momentOf(operations[index]!))).toBeNull();
   }
-  expect(operations.filter(({ kind }) => kind === "trim").length).toBeGreaterThan(3);
+  expect(operations.filter(({ kind }) => kind === "zero").length).toBeGreaterThan(3);
 });
 
 test("a lost operation in the middle is found", async () => {

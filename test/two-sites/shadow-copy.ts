@@ -27,11 +27,11 @@ export class ShadowCopy {
   trouble(disks: readonly Buffer[], moment: PointMoment | null): string | null {
     const newest = newestNumber(disks);
     if (newest > this.#operations.length) return `operation ${newest} was never done`;
-    if (newest < this.#applied && !this.#isTrimmedSince(newest)) {
+    if (newest < this.#applied && !this.#isZeroedSince(newest)) {
       return `it shows operations up to ${newest}, the point before it up to ${this.#applied}`;
     }
     while (this.#applied < newest) this.#applyNext();
-    // Trims leave no number, nor does a write that a trim covers whole: the truth may lie a few operations further.
+    // Zeroes bear no number, nor does a write that they cover whole: the truth may lie a few operations further.
     const first = this.#difference(disks);
     if (first === null) return this.#lateness(moment);
     const shown = `after operation ${this.#applied} ${first}`;
@@ -48,8 +48,8 @@ export class ShadowCopy {
     return this.#applied;
   }
 
-  /** Whether what was written after `number` has all been trimmed again by now. */
-  #isTrimmedSince(number: number): boolean {
+  /** Whether what was written after `number` is all zeroes again by now. */
+  #isZeroedSince(number: number): boolean {
     return newestNumber(this.#disks) <= number;
   }
 
@@ -87,7 +87,7 @@ export class ShadowCopy {
     return null;
   }
 
-  /** A trim of what was zero anyway cannot be seen. */
+  /** Zeroes over zeroes cannot be seen. */
   #nextWrite(): GuestOperation | undefined {
     for (let index = this.#applied; index < this.#operations.length; index += 1) {
       const operation = this.#operations[index]!;

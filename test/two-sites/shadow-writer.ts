@@ -5,21 +5,22 @@ import { KIB } from "../../src/base/units.ts";
 
 const sectorBytes = 512;
 const writeBytesMax = 64 * KIB;
-/** One operation in so many is a trim. */
-const trimOneIn = 12;
+/** One operation in so many writes zeroes. */
+const zeroOneIn = 12;
 
 /** A disk as its guest has it. */
 export interface GuestDiskAccess {
   readonly name: string;
   readonly sizeBytes: number;
   write(offsetBytes: number, data: Uint8Array): Promise<void>;
-  trim(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /** Exact; a trim may be ignored in part. */
+  zero(offsetBytes: number, lengthBytes: number): Promise<void>;
 }
 
 /** One thing the guest did; numbered from 1, each begun only after the one before it was answered. */
 export interface GuestOperation {
   readonly number: number;
-  readonly kind: "write" | "trim";
+  readonly kind: "write" | "zero";
   /** Place of the disk in the writer's list. */
   readonly disk: number;
   readonly offsetBytes: number;
@@ -108,7 +109,7 @@ export class ShadowWriter implements AsyncDisposable {
     const most = Math.min(sectors - start, writeBytesMax / sectorBytes);
     const operation: GuestOperation = {
       number: this.operations.length + 1,
-      kind: prng.below(trimOneIn) === 0 ? "trim" : "write",
+      kind: prng.below(zeroOneIn) === 0 ? "zero" : "write",
       disk,
       offsetBytes: start * sectorBytes,
       lengthBytes: (1 + prng.below(most)) * sectorBytes,
@@ -117,9 +118,8 @@ export class ShadowWriter implements AsyncDisposable {
     };
     this.operations.push(operation);
     const { offsetBytes, lengthBytes } = operation;
-    if (operation.kind === "trim") {
-      // Zeroes that are written, where a disk may ignore a trim.
-      await this.disks[disk]!.trim(offsetBytes, lengthBytes);
+    if (operation.kind === "zero") {
+      await this.disks[disk]!.zero(offsetBytes, lengthBytes);
     } else {
       await this.disks[disk]!.write(offsetBytes, contentOf(operation));
     }
@@ -130,7 +130,7 @@ export class ShadowWriter implements AsyncDisposable {
 /** What a write puts on the disk: each sector begins with the operation's number and its own place. */
 export function contentOf({ number, kind, offsetBytes, lengthBytes }: GuestOperation): Buffer {
   const content = Buffer.alloc(lengthBytes);
-  if (kind === "trim") return content;
+  if (kind === "zero") return content;
   content.fill((number * 37) % 255);
   for (let at = 0; at < lengthBytes; at += sectorBytes) {
     content.writeBigUInt64LE(BigInt(number), at);

@@ -55,8 +55,9 @@ export class Sites implements AsyncDisposable {
   readonly spoolDirectory: string;
   readonly vaultConfigPath: string;
   readonly replicatorConfigPath: string;
+  /** Every replicator that was started, the newest last. */
+  readonly replicators: SiteProcess[] = [];
   #vault: SiteProcess | null = null;
-  #replicator: SiteProcess | null = null;
   readonly #owned: AsyncDisposableStack;
 
   /** Use `sites`. */
@@ -87,23 +88,25 @@ export class Sites implements AsyncDisposable {
 
   /** The replicator's running process. */
   get replicator(): SiteProcess {
-    if (this.#replicator === null) throw new Error("the replicator does not run");
-    return this.#replicator;
+    const newest = this.replicators.at(-1);
+    if (newest === undefined) throw new Error("the replicator was not started");
+    return newest;
   }
 
   /** Starts `afterimage vault serve`; resolves when it listens. */
   async startVault(environment: Readonly<Record<string, string>> = {}): Promise<SiteProcess> {
     const words = ["vault", "serve", this.vaultDirectory, "--config", this.vaultConfigPath];
     this.#vault = this.#start("vault", words, environment);
-    await this.#vault.seen(({ msg }) => /listen|serv/i.test(msg));
+    await this.#vault.seen(({ msg }) => msg === "Serving the vault.");
     return this.#vault;
   }
 
   /** Starts `afterimage replicator serve`. */
   async startReplicator(environment: Readonly<Record<string, string>> = {}): Promise<SiteProcess> {
     const words = ["replicator", "serve", this.replicatorConfigPath];
-    this.#replicator = this.#start("replicator", words, environment);
-    return this.#replicator;
+    const started = this.#start("replicator", words, environment);
+    this.replicators.push(started);
+    return started;
   }
 
   /** Runs a command of the product at a site to its end; its standard output. */
@@ -115,10 +118,9 @@ export class Sites implements AsyncDisposable {
 
   /** Invites and joins a replicator whose state lies in `state`. */
   async enrol(name: string, state = this.stateDirectory): Promise<void> {
-    const token = (await this.command("vault", "vault", "invite", this.vaultDirectory, name))
-      .trim()
-      .split(/\s+/)
-      .at(-1)!;
+    const at = ["--vault", this.vaultDirectory, "--json"];
+    const said = await this.command("vault", "vault", "invite", name, ...at);
+    const { token } = JSON.parse(said) as { readonly token: string };
     await this.command("replicator", "replicator", "join", token, "--state", state);
   }
 
@@ -145,7 +147,7 @@ export class Sites implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#replicator?.kill();
+    for (const replicator of this.replicators) await replicator.kill();
     await this.#vault?.kill();
     await this.#owned.disposeAsync();
   }
