@@ -8,12 +8,18 @@ const yearSeconds = 366 * 86_400;
 /** Groups that a vault may be configured for, and take. */
 const groupsCountMax = 4096;
 
+/** Where to listen: "192.0.2.7:7420"; port 0 is any free one. Null when it is no address. */
+export function parseListenAddress(text: string): ListenAddress | null {
+  if (!text.endsWith(":0")) return parseSiteAddress(text);
+  const address = parseSiteAddress(`${text.slice(0, -1)}1`);
+  return address === null ? null : { ...address, port: 0 };
+}
+
 /** A host and a port; where 0 may be asked for it stands for any free port. */
 function siteAddress(portMin: 0 | 1) {
   return z.string().transform((text, context): ListenAddress => {
-    const isAnyPort = portMin === 0 && text.endsWith(":0");
-    const address = parseSiteAddress(isAnyPort ? `${text.slice(0, -1)}1` : text);
-    if (address !== null) return isAnyPort ? { ...address, port: 0 } : address;
+    const address = portMin === 0 ? parseListenAddress(text) : parseSiteAddress(text);
+    if (address !== null) return address;
     const message = `"${text}" is no address, such as "192.0.2.7:7420", "vault.example:7420", "[2001:db8::1]:7420"`;
     context.addIssue({ code: "custom", message });
     return z.NEVER;

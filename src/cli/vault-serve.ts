@@ -1,12 +1,11 @@
 import { type Command, Option } from "commander";
 import { stringify } from "yaml";
 import { Fault } from "../base/fault.ts";
-import { parseSiteAddress } from "../tls/token.ts";
 import { absolutePath } from "./arguments.ts";
 import { type CommandContext, type CommonOptions, printResult } from "./command-context.ts";
 import { verbCommand } from "./program.ts";
 import { parseVaultConfig, readVaultConfig } from "./vault-config.ts";
-import type { VaultConfig } from "./vault-config-schema.ts";
+import { parseListenAddress, type VaultConfig } from "./vault-config-schema.ts";
 
 /** What `afterimage vault serve` asks of whoever puts the parts together. */
 export interface VaultServeRequest {
@@ -83,7 +82,7 @@ async function effectiveConfig(context: CommandContext, given: ServeOptions): Pr
       ? parseVaultConfig("", "defaults")
       : await readVaultConfig(context.files, absolutePath(given.config));
   if (given.listen === undefined) return config;
-  const listen = parseSiteAddress(given.listen);
+  const listen = parseListenAddress(given.listen);
   if (listen !== null) return { ...config, listen };
   const message = `"${given.listen}" is no address such as "192.0.2.7:7420" or "[::]:7420"`;
   throw new Fault("USAGE", message);

@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { MIB } from "../base/units.ts";
+import { askWriter } from "../control/client.ts";
+import { type WriterState, writerStateSchema } from "../control/writer-state.ts";
+import type { GroupName } from "../core/ids.ts";
+import type { JournalIntake } from "../core/journal.ts";
+import { TestHistory, testGroup } from "../journal/history-for-test.ts";
+import { controlSocket } from "../journal/vault-layout.ts";
+import { type TestReplicator, type TestVaultSite, testVaultSite } from "./vault-site-for-test.ts";
+
+// Real TLS, real files, everything in this process; each test starts the vault as its command line does.
+
+const { signal } = new AbortController();
+let site: TestVaultSite;
+let history: TestHistory;
+
+beforeEach(async () => {
+  site = await testVaultSite("groupsMax: 2\nsilentAfterSeconds: 1h\n");
+  history = new TestHistory(9);
+  history.addDisk("db/data", MIB);
+});
+afterEach(() => site[Symbol.asyncDispose]());
+
+async function state(): Promise<WriterState> {
+  const path = controlSocket(site.directory);
+  const answer = await askWriter({ path, request: { verb: "state" }, signal });
+  return writerStateSchema.parse(answer?.result);
+}
+
+/** Seals what changed, as this replicator and in this generation. */
+async function seal(intake: JournalIntake, { identity }: TestReplicator, number = 1) {
+  await intake.ask();
+  const header = history.header(intake);
+  return history.seal(intake, { ...header, generation: { number, holder: identity.id } });
+}
+
+test("a point that a replicator seals is there after the vault was started anew", async () => {
+  const ours = await site.replicator("protected");
+  const intake = ours.intake(testGroup);
+  await seal(intake, ours);
+  history.scribble(5);
+  const second = await seal(intake, ours);
+  expect(await state()).toMatchObject({
+    role: "vault",
+    vault: { peers: [{ name: "protected", state: "enrolled", groups: ["erp"] }] },
+    alarms: [],
+    groups: [
+      {
+        name: "erp",
+        state: "receiving",
+        trouble: null,
+        custody: { points: 2, generation: { number: 1, holder: "protected" } },
+      },
+    ],
+  });
+  await site.restart();
+  await expect.poll(() => ours.link.health().isUp).toBe(true);
+  const standing = await reattached(intake);
+  expect(standing.head?.id).toBe(second.id);
+  history.scribble(5);
+  const third = await seal(intake, ours);
+  expect(third).toMatchObject({ sequence: 3, fromPoint: second.id });
+});
+
+/** The vault began anew: what was under way is told so once, then it answers. */
+async function reattached(intake: JournalIntake) {
+  let standing = null;
+  await expect
+    .poll(async () => {
+      standing = await intake.ask().catch(() => null);
+      return standing;
+    })
+    .not.toBeNull();
+  return standing as unknown as Awaited<ReturnType<JournalIntake["ask"]>>;
+}
+
+describe("two replicators", () => {
+  test("claim one group: the first that seals holds it, raising hands it over", async () => {
+    const ours = await site.replicator("protected");
+    const theirs = await site.replicator("rival");
+    await seal(ours.intake(testGroup), ours);
+    const rivals = theirs.intake(testGroup);
+    const conflict = { code: "GENERATION_CONFLICT", details: { holder: ours.identity.id } };
+    await expect(seal(rivals, theirs)).rejects.toMatchObject(conflict);
+    const raised = await site.ask(
+      ...["vault", "raise", "erp", "--holder", "rival", "--yes", "erp"],
+      ...["--reason", "the first site burnt"],
+    );
+    expect(raised).toMatchObject({
+      group: "erp",
+      generation: { number: 2, holder: theirs.identity.id, holderName: "rival" },
+      before: { number: 1, holder: ours.identity.id },
+    });
+    history.scribble(1);
+    const stale = { code: "GENERATION_STALE", details: { number: 2, holder: theirs.identity.id } };
+    await expect(seal(ours.intake(testGroup), ours)).rejects.toMatchObject(stale);
+    const header = await seal(rivals, theirs, 2);
+    expect(header).toMatchObject({ sequence: 2, generation: { number: 2 } });
+  });
+});
+
+test("revoking cuts a live connection, and nobody comes back with that certificate", async () => {
+  const ours = await site.replicator("protected");
+  await seal(ours.intake(testGroup), ours);
+  const revoked = await site.ask("vault", "revoke", "protected");
+  expect(revoked.channelsCut).toBeGreaterThan(0);
+  await expect.poll(() => ours.link.health().isUp, { timeout: 10_000 }).toBe(false);
+  await expect(ours.intake(testGroup).ask()).rejects.toMatchObject({ code: "LINK_LOST" });
+  await expect
+    .poll(() => site.log().some(({ msg }) => msg === "A connection was refused."))
+    .toBe(true);
+  expect(await site.ask("vault", "peers")).toMatchObject({
+    peers: [{ name: "protected", state: "revoked", channels: 0, groups: ["erp"] }],
+  });
+});
+
+test("a vault takes as many groups as it is told, and says so to the next", async () => {
+  const ours = await site.replicator("protected");
+  for (const name of ["a", "b"]) await ours.intake(name as GroupName).ask();
+  const full = { code: "VAULT_FULL", details: { groupsMax: 2 } };
+  await expect(ours.intake("c" as GroupName).ask()).rejects.toMatchObject(full);
+  await ours.intake("a" as GroupName).ask();
+});
+
+test("no token, and no key, stands in the log", async () => {
+  const { token } = await site.ask("vault", "invite", "other");
+  const [line] = site.log().filter(({ msg }) => msg === "An invitation was made.");
+  expect(line).toMatchObject({ peer: "other" });
+  expect(JSON.stringify(site.log())).not.toContain(String(token));
+});
