@@ -61,6 +61,8 @@ class VaultWithSpool implements SpooledIntake {
   #acknowledgements = 0;
   #giveUp: Promise<void> = Promise.resolve();
   #confirmation: { readonly point: PointId; readonly atMs: number } | null = null;
+  /** Whether the vault itself gave the last answer to `ask`. */
+  #isStandingFresh = false;
   /** Another holds the group: nothing more is cut or shipped before the vault says otherwise. */
   #fence: Fault | null = null;
 
@@ -101,10 +103,12 @@ class VaultWithSpool implements SpooledIntake {
   }
 
   async ask(): Promise<IntakeStanding> {
+    this.#isStandingFresh = false;
     if (this.#options.health().isUp) {
       try {
         await this.#reconcile();
         this.#fence = null;
+        this.#isStandingFresh = true;
       } catch (error) {
         if (isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) this.#fence = error;
         if (!isLinkFault(error)) throw error;
@@ -172,8 +176,9 @@ class VaultWithSpool implements SpooledIntake {
   async stage(request: StageRequest): Promise<StagedDisk> {
     return new LazyStagedDisk(request, async () => {
       this.#throwFence();
-      if (!this.#options.health().isUp) {
-        throw new Fault("LINK_LOST", "The vault, where disks are staged, cannot be reached.");
+      // What is staged as far as we remember may have joined a base long since.
+      if (!this.#isStandingFresh || !this.#options.health().isUp) {
+        throw new Fault("LINK_LOST", "The vault, where disks are staged, could not be asked.");
       }
       const waiting = this.#group.state.points.length;
       if (request.kind === "parts" && waiting > 0) {

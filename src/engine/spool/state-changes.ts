@@ -27,11 +27,13 @@ export function withCut(state: SpoolState, point: Point, spooled: SpooledPoint):
 /** The vault holds the point at `index` and all before it; `point` is how it tells it. */
 export function withAcknowledged(state: SpoolState, index: number, point: Point): SpoolState {
   const points = state.points.slice(index + 1);
+  const joined = state.points.slice(0, index + 1).flatMap((acknowledged) => acknowledged.adopted);
   const isAllThere = points.length === 0 && state.owed?.witness === point.id;
   return {
     ...state,
     vaultHead: point,
     generation: point.generation,
+    staged: state.staged.filter((one) => !joined.some(({ identity }) => identity === one.identity)),
     unanswered: null,
     owed: isAllThere ? null : state.owed,
     points,
