@@ -41,8 +41,10 @@ export class CheckedPoints {
     await this.#sites.read(async (reader) => {
       for (const point of reader.points()) {
         if (point.sequence <= this.newestSequence) continue;
-        if (point.sequence !== this.newestSequence + 1) {
-          this.troubles.push(`#${this.newestSequence} is followed by #${point.sequence}`);
+        // A point whose seal the vault did not survive leaves its number unused; the next one says what it follows.
+        const before = this.points.at(-1);
+        if (point.fromPoint !== (before?.id ?? null)) {
+          this.troubles.push(`#${point.sequence} does not follow #${before?.sequence ?? 0}`);
         }
         this.points.push(point);
         await using view = await reader.open(point.id);
