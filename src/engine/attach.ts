@@ -12,6 +12,8 @@ export interface Attachment {
   readonly standing: GroupStanding;
   /** What the source found of an earlier life of ours and removed, one sentence each. */
   readonly removed: readonly string[];
+  /** The point whose bitmaps were kept besides the head's, for what waits in a spool; null when none were. */
+  readonly owedSince: PointId | null;
 }
 
 /**
@@ -50,7 +52,7 @@ export async function attach(options: {
     causes: syncCauses(previous),
   });
   for (const parts of stale) await discard(journal, parts);
-  return { standing, removed: repair.removed };
+  return { standing, removed: repair.removed, owedSince: owed?.since ?? null };
 }
 
 /** The points and syncs whose bitmaps are of use. The head comes first: of a disk that has several, its is the newest. */

@@ -57,6 +57,8 @@ export interface CycleOutcome {
   readonly standing: GroupStanding;
   /** Why the source could not yet forget what was sealed; the next attach removes it. Null when it did. */
   readonly forgetError: unknown;
+  /** The point whose bitmap was kept besides the new one's, for what waits in a spool; null when none was. */
+  readonly owedSince: PointId | null;
 }
 
 /**
@@ -89,13 +91,15 @@ export async function replicateOnce(options: CycleOptions): Promise<CycleOutcome
     const written = await writePoint({ options, header, snapshot, phases, comparison });
     const sealedAtMs = clock.nowMs();
     // Only now may the source forget: a crash above repeats the cycle, a crash below loses nothing.
-    const forgetError = await forget(snapshot, journal.owedSince(), phases);
+    const owedSince = journal.owedSince();
+    const forgetError = await forget(snapshot, owedSince, phases);
     const durationMs = clock.monotonicMs() - startedAtMs;
     const phasesMs = phases.durationsMs();
     return {
       report: reportOf({ ...written, previous, sealedAtMs, durationMs, phasesMs }),
       standing: standingAt(written.point),
       forgetError,
+      owedSince,
     };
   } catch (error) {
     // What broke because the point in time was lost is told by the loss, not by its echo.

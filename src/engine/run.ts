@@ -50,7 +50,7 @@ class GroupRun {
   #standing: GroupStanding | null = null;
   #points = 0;
   #attempts = 0;
-  /** The point whose bitmap was kept besides the head's, when the last cycle began. */
+  /** The point whose bitmap was kept besides the head's, as far as it was not let go yet. */
   #owedSince: PointId | null = null;
 
   constructor(options: RunOptions) {
@@ -125,7 +125,8 @@ class GroupRun {
 
   async #attach(): Promise<GroupStanding> {
     const previous = this.#standing;
-    const { standing, removed } = await attach({ ...this.#options, previous });
+    const { standing, removed, owedSince } = await attach({ ...this.#options, previous });
+    this.#owedSince = owedSince;
     this.#tell({ type: "attached", disks: standing.disks.map(attachedDisk), removed });
     return standing;
   }
@@ -165,11 +166,15 @@ class GroupRun {
   }
 
   /** Once all that waited in the spool is acknowledged, the bitmap that was kept for it has done its service. */
-  async #forgetOwed({ headId }: GroupStanding): Promise<void> {
+  async #forgetOwed({ headId, disks }: GroupStanding): Promise<void> {
     const { source, journal, signal } = this.#options;
     const owedSince = journal.owedSince();
-    if (this.#owedSince !== null && owedSince === null && headId !== null) {
-      await source.repair({ keep: [headId], signal });
+    if (this.#owedSince === owedSince || headId === null) return;
+    if (this.#owedSince !== null) {
+      // A sync that the next point completes is recorded under its own name.
+      const counted = disks.map((disk) => (disk.state === "tracked" ? disk.since : disk.syncId));
+      const keep = [headId, ...(owedSince === null ? [] : [owedSince]), ...counted];
+      await source.repair({ keep: [...new Set(keep)], signal });
     }
     this.#owedSince = owedSince;
   }
@@ -200,6 +205,8 @@ class GroupRun {
     const onDivert = (fault: Fault) => this.#tell({ type: "diverted", fault });
     const outcome = await replicateOnce({ ...this.#options, standing, dirtyBytes, onDivert });
     this.#standing = outcome.standing;
+    // Told here, since what waits may have been shipped before the next cycle looks.
+    this.#owedSince = outcome.owedSince ?? this.#owedSince;
     this.#points += 1;
     this.#attempts = 0;
     this.#tell({ type: "cycle", report: outcome.report });
