@@ -29,7 +29,7 @@ export function afterimageProgram(context: CommandContext, options: ProgramParts
   const verbs = [
     vaultVerb(options),
     replicatorVerb(options),
-    upVerb(options.replicate),
+    upVerb(options),
     statusVerb,
     pointsVerb,
     verifyVerb,

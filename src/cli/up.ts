@@ -17,6 +17,8 @@ export interface ReplicationRequest {
   /** Ends after so many sealed points of each group; null runs until interrupted. */
   readonly cycles: number | null;
   readonly log: "text" | "json";
+  /** Of the program. */
+  readonly version: string;
 }
 
 /** How each group ended. */
@@ -35,6 +37,11 @@ export type Replicate = (
   request: ReplicationRequest,
 ) => Promise<ReplicationSummary>;
 
+interface UpParts {
+  readonly replicate: Replicate;
+  readonly version: string;
+}
+
 interface UpOptions extends CommonOptions {
   readonly once?: boolean;
   readonly cycles?: number;
@@ -43,7 +50,7 @@ interface UpOptions extends CommonOptions {
 }
 
 /** `afterimage up CONFIG`, also `afterimage run CONFIG` */
-export function upVerb(replicate: Replicate): Verb {
+export function upVerb(parts: UpParts): Verb {
   return (context) =>
     verbCommand(
       "up",
@@ -69,13 +76,13 @@ export function upVerb(replicate: Replicate): Verb {
         "\nSIGINT and SIGTERM end it cleanly: a cycle under way is given up, nothing sealed is lost. A second one ends it at once.",
       )
       .action((config: string, options: UpOptions) =>
-        runReplication(context, { config, replicate }, options),
+        runReplication(context, { config, ...parts }, options),
       );
 }
 
 async function runReplication(
   context: CommandContext,
-  given: { config: string; replicate: Replicate },
+  given: { config: string } & UpParts,
   options: UpOptions,
 ): Promise<void> {
   const config = await readConfig(context.files, absolutePath(given.config));
@@ -89,6 +96,7 @@ async function runReplication(
     throw new Fault("CONFIG_INVALID", message, { path: given.config });
   }
   const cycles = options.once === true ? 1 : (options.cycles ?? null);
-  const request = { config, vault, cycles, log: options.log };
+  const { version } = given;
+  const request = { config, vault, cycles, log: options.log, version };
   printSummary(context, options, await given.replicate(context, request));
 }

@@ -1,4 +1,5 @@
-import { intervalOf } from "../cli/config-interval.ts";
+import { isDeepStrictEqual } from "node:util";
+import { type ConfigInterval, intervalOf } from "../cli/config-interval.ts";
 import type { Config, ConfigGroup } from "../cli/config-schema.ts";
 import type { GroupTelemetry } from "../control/telemetry.ts";
 import {
@@ -7,27 +8,51 @@ import {
   type IntervalFacts,
   type IntervalPolicy,
 } from "../engine/interval.ts";
+import {
+  type AdaptiveInterval,
+  adaptiveInterval,
+  type IntervalChange,
+} from "../engine/pace-interval.ts";
+
+/** What an interval that follows a target asks and tells. */
+export interface IntervalSurroundings {
+  /** The cap in force on what the group may send; null when there is none. */
+  readonly linkCapBytesPerSecond: () => number | null;
+  /** What the link carries; null when that is not known. */
+  readonly linkBytesPerSecond: () => number | null;
+  readonly onChange: (change: IntervalChange) => void;
+}
 
 /** When a group's points are due, as the configuration that was read last says. */
 export class GroupInterval implements IntervalPolicy {
+  readonly #surroundings: IntervalSurroundings;
+  #asked: ConfigInterval;
+  #adaptive: AdaptiveInterval | null = null;
   #policy: IntervalPolicy;
-  #target: number | null;
-  #inForce: GroupTelemetry["interval"];
 
-  constructor(config: Config, group: ConfigGroup) {
-    const { policy, target, inForce } = policyOf(config, group);
-    this.#policy = policy;
-    this.#target = target;
-    this.#inForce = inForce;
+  constructor(surroundings: IntervalSurroundings, config: Config, group: ConfigGroup) {
+    this.#surroundings = surroundings;
+    this.#asked = intervalOf(config, group);
+    this.#policy = this.#make();
   }
 
   get targetRpoSeconds(): number | null {
-    return this.#target;
+    return this.#asked.kind === "target" ? this.#asked.targetRpoSeconds : null;
   }
 
   /** The interval in force, and why. */
   get inForce(): GroupTelemetry["interval"] {
-    return this.#inForce;
+    if (this.#asked.kind === "fixed") {
+      return { seconds: this.#asked.intervalSeconds, reason: "the interval is configured" };
+    }
+    const { seconds, reason } = this.#adaptive?.inForce ?? { seconds: 0, reason: "" };
+    return { seconds, reason };
+  }
+
+  /** The least target that an interval would hold, when none holds the one that is asked for; else null. */
+  get attainableRpoSeconds(): number | null {
+    const inForce = this.#adaptive?.inForce;
+    return inForce === undefined || inForce.isHeld ? null : inForce.attainableRpoSeconds;
   }
 
   next(facts: IntervalFacts): IntervalDecision {
@@ -36,19 +61,20 @@ export class GroupInterval implements IntervalPolicy {
 
   /** From the next decision on; what was learned for the same target is kept. */
   reload(config: Config, group: ConfigGroup): void {
-    const { policy, target, inForce } = policyOf(config, group);
-    this.#policy = policy;
-    this.#target = target;
-    this.#inForce = inForce;
+    const asked = intervalOf(config, group);
+    if (isDeepStrictEqual(asked, this.#asked)) return;
+    this.#asked = asked;
+    this.#policy = this.#make();
   }
-}
 
-function policyOf(config: Config, group: ConfigGroup) {
-  const asked = intervalOf(config, group);
-  const seconds = asked.kind === "fixed" ? asked.intervalSeconds : asked.intervalMinSeconds;
-  return {
-    policy: fixedInterval(seconds),
-    target: asked.kind === "fixed" ? null : asked.targetRpoSeconds,
-    inForce: { seconds, reason: "the interval is configured" },
-  };
+  #make(): IntervalPolicy {
+    if (this.#asked.kind === "fixed") {
+      this.#adaptive = null;
+      return fixedInterval(this.#asked.intervalSeconds);
+    }
+    const { targetRpoSeconds, intervalMinSeconds, intervalMaxSeconds } = this.#asked;
+    const goal = { targetRpoSeconds, intervalMinSeconds, intervalMaxSeconds };
+    this.#adaptive = adaptiveInterval({ ...goal, ...this.#surroundings });
+    return this.#adaptive;
+  }
 }

@@ -7,6 +7,7 @@ import type { ConfigGroup } from "../cli/config-schema.ts";
 import type { RetentionPolicy } from "../core/retention.ts";
 import { TestHistory, testGroup } from "../journal/history-for-test.ts";
 import { memoryVault, type TestVault } from "../journal/vault-for-test.ts";
+import { AlarmBook } from "./alarm-book.ts";
 import { controlHandler } from "./control-handler.ts";
 import { GroupWriter } from "./group-writer.ts";
 
@@ -32,6 +33,14 @@ async function writer(retention: RetentionPolicy = keepAll, points = 4): Promise
   return new GroupWriter({ group, journal, clock: systemClock(), retention });
 }
 
+const about = { startedAtMs: 5, alarms: new AlarmBook(systemClock()) };
+const handled = (one: GroupWriter) => ({
+  name: one.name,
+  writer: one,
+  get state() {
+    return one.state;
+  },
+});
 const sequences = (of: GroupWriter) => of.journal.points().map((point) => point.sequence);
 
 describe("after a seal", () => {
@@ -109,13 +118,15 @@ describe("other processes", () => {
 
   test("are told how each group is", async () => {
     const one = await writer();
-    const handle = controlHandler([one], 5);
+    const handle = controlHandler([handled(one)], about);
     one.follow({ group: testGroup, type: "state", state: "replicating", previous: null });
     const fault = new Fault("QMP_MISSING", "nobody there");
     one.follow({ group: testGroup, type: "maintenance-failed", fault });
     expect(await handle({ verb: "state" }, options)).toEqual({
       pid: process.pid,
       startedAtMs: 5,
+      role: "up",
+      alarms: [],
       groups: [
         {
           name: "erp",
@@ -130,7 +141,7 @@ describe("other processes", () => {
     });
   });
   test("cannot change a group that this one does not replicate", async () => {
-    const handle = controlHandler([await writer()], 5);
+    const handle = controlHandler([handled(await writer())], about);
     const other = { verb: "thin" as const, group: "mail" as never, retire: [] };
     await expect(handle(other, options)).rejects.toMatchObject({ code: "VAULT_BUSY" });
   });

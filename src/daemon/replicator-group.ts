@@ -8,6 +8,7 @@ import type { GroupName } from "../core/ids.ts";
 import { acknowledgedPoint } from "../engine/cycle-intake.ts";
 import type { EngineEvent } from "../engine/events.ts";
 import { faultOf } from "../engine/fault-of.ts";
+import type { ReadsOutlook } from "../engine/pace-reads.ts";
 import { runGroup } from "../engine/run.ts";
 import type { Spool } from "../engine/spool/spool.ts";
 import { spooledIntake } from "../engine/spool/spooled-intake.ts";
@@ -19,8 +20,10 @@ import { faultFacts } from "./event-record.ts";
 import { GroupAlarms } from "./group-alarms.ts";
 import { GroupInterval } from "./group-interval.ts";
 import { GroupMeter } from "./group-meter.ts";
+import { GroupPace } from "./group-pace.ts";
 import { describeFault } from "./group-writer.ts";
 import { syncOpening } from "./link-plan.ts";
+import { noteInterval, noteReads } from "./note-changes.ts";
 import { openSource } from "./qemu-group-source.ts";
 
 type GroupState = WriterState["groups"][number];
@@ -35,6 +38,8 @@ export interface ReplicatorParts {
   /** 16 hex digits: who writes. */
   readonly holder: string;
   readonly alarms: AlarmBook;
+  /** The cap in force on what a group may send; null when there is none. */
+  readonly capOf: (group: GroupName) => number | null;
   /** Hears of each event, for metrics. */
   readonly onEvent: (event: EngineEvent) => void;
 }
@@ -50,6 +55,7 @@ export class ReplicatorGroup implements AsyncDisposable {
   #openIntake: SpooledIntake | null = null;
   readonly #alarms: GroupAlarms;
   readonly #interval: GroupInterval;
+  readonly #pace: GroupPace;
   #config: Config;
   #group: ConfigGroup;
   #state = "starting";
@@ -84,7 +90,20 @@ export class ReplicatorGroup implements AsyncDisposable {
     this.#config = config;
     this.#group = group;
     this.#alarms = new GroupAlarms(group.name, parts.alarms);
-    this.#interval = new GroupInterval(config, group);
+    this.#interval = new GroupInterval(
+      {
+        linkCapBytesPerSecond: () => parts.capOf(group.name),
+        linkBytesPerSecond: () => parts.link.health().bytesPerSecond,
+        onChange: (change) => noteInterval(parts.log, group.name, change),
+      },
+      config,
+      group,
+    );
+    this.#pace = new GroupPace({
+      clock: parts.context.clock,
+      production: config.production,
+      onChange: (outlook) => noteReads(parts.log, group.name, outlook),
+    });
     const { clock } = parts.context;
     this.meter = new GroupMeter({
       clock,
@@ -109,11 +128,17 @@ export class ReplicatorGroup implements AsyncDisposable {
     return { name: this.name, state: this.#state, trouble: this.#trouble, telemetry };
   }
 
+  /** What guests' writes cost. */
+  get reads(): ReadsOutlook {
+    return this.#pace.outlook;
+  }
+
   /** What applies at once does; a group that had stopped tries again. */
   reload(config: Config, group: ConfigGroup): void {
     this.#config = config;
     this.#group = group;
     this.#interval.reload(config, group);
+    this.#pace.reload(config.production);
     this.#again.resolve();
     this.#again = Promise.withResolvers();
   }
@@ -166,12 +191,15 @@ export class ReplicatorGroup implements AsyncDisposable {
     const { context, link, holder } = this.#parts;
     const { clock, prng } = context;
     await using source = openSource(context, this.#config, this.#group);
+    this.#pace.watch(source);
     await runGroup({
       source,
       journal: this.#intake,
       group: { name: this.name, holder },
       intervalSeconds: this.#interval.inForce.seconds,
       interval: this.#interval,
+      pace: this.#pace,
+      syncBytesPerSecondMax: this.#config.sync.bytesPerSecondMax,
       syncMayRun: () => syncOpening(this.#config)(clock.nowMs()),
       clockComparison: () => link.health().clock,
       clockOffsetMaxMs: this.#config.link.clockOffsetMaxSeconds * 1000,

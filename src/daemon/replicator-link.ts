@@ -3,6 +3,7 @@ import { Fault, isFault } from "../base/fault.ts";
 import { formatSeconds } from "../base/units.ts";
 import type { Config } from "../cli/config-schema.ts";
 import type { LinkState } from "../control/telemetry.ts";
+import type { GroupName } from "../core/ids.ts";
 import type { Link, LinkCaps, LinkEvent } from "../transport/link.ts";
 import type { AlarmBook } from "./alarm-book.ts";
 import type { EventLog } from "./event-log.ts";
@@ -52,6 +53,14 @@ export class ReplicatorLink {
     };
   }
 
+  /** The cap in force on what a group may send; null when there is none. */
+  capOf(group: GroupName): number | null {
+    const own = this.#caps?.groups.get(group) ?? null;
+    const all = this.#caps?.link ?? null;
+    if (own === null || all === null) return own ?? all;
+    return Math.min(own, all);
+  }
+
   /** From now on these caps and schedules hold. */
   reload(config: Config): void {
     this.#plan = linkPlan(config);
@@ -72,8 +81,9 @@ export class ReplicatorLink {
     });
   }
 
-  /** Looks whether the link is an alarm; called each second. */
+  /** Puts the caps of the minute in force and looks whether the link is an alarm; called each second. */
   second(): void {
+    this.applyCaps();
     const { isUp } = this.#link.health();
     if (isUp) {
       this.#alarms.clear("link");

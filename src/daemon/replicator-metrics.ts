@@ -1,13 +1,23 @@
+import type { GroupName } from "../core/ids.ts";
 import type { EngineEvent } from "../engine/events.ts";
+import type { ReadsOutlook } from "../engine/pace-reads.ts";
 import type { Spool } from "../engine/spool/spool.ts";
 import type { MetricName } from "../http/metric-table.ts";
 import { type Labels, Metrics, type Sample } from "../http/metrics.ts";
 import type { ReplicatorIdentity } from "../tls/replicator-identity.ts";
-import type { Replicator } from "./replicator.ts";
-import type { ReplicatorGroup } from "./replicator-group.ts";
+import type { AlarmBook } from "./alarm-book.ts";
+import type { GroupMeter } from "./group-meter.ts";
 import type { ReplicatorLink } from "./replicator-link.ts";
 
 const trackerStates = ["tracked", "initial-sync", "resync"] as const;
+
+/** A group that is measured. */
+export interface MeteredGroup {
+  readonly name: GroupName;
+  readonly meter: GroupMeter;
+  readonly state: { readonly state: string };
+  readonly reads: ReadsOutlook;
+}
 
 /** What a replicator tells at `/metrics`. */
 export class ReplicatorMetrics {
@@ -15,20 +25,18 @@ export class ReplicatorMetrics {
 
   constructor(options: {
     version: string;
-    replicator: Replicator;
-    link: ReplicatorLink;
-    identity: ReplicatorIdentity;
-    spool: Spool;
+    role: "up" | "replicator";
+    groups: readonly MeteredGroup[];
+    alarms: AlarmBook;
+    /** Of a replicator. */
+    site?: { link: ReplicatorLink; identity: ReplicatorIdentity; spool: Spool };
   }) {
-    const { replicator, link, identity, spool, version } = options;
+    const { version, role, groups, alarms, site } = options;
     const read = async () => [
-      sample("build_info", { version, role: "replicator" }, 1),
-      ...replicator.groups.flatMap(groupSamples),
-      ...linkSamples(link),
-      sample("certificate_expiry_timestamp_seconds", {}, identity.notAfterMs / 1000),
-      sample("spool_used_bytes", {}, spool.usedBytes),
-      sample("spool_cap_bytes", {}, spool.capBytes),
-      ...replicator.alarms.list.map(({ code, severity, group }) =>
+      sample("build_info", { version, role }, 1),
+      ...groups.flatMap(groupSamples),
+      ...(site === undefined ? [] : siteSamples(site)),
+      ...alarms.list.map(({ code, severity, group }) =>
         sample("alarms", { code, severity, group: group ?? "" }, 1),
       ),
     ];
@@ -48,7 +56,7 @@ export class ReplicatorMetrics {
   }
 }
 
-function groupSamples({ name, meter, state }: ReplicatorGroup): readonly Sample[] {
+function groupSamples({ name, meter, state, reads }: MeteredGroup): readonly Sample[] {
   const labels = { group: name };
   const told = meter.telemetry();
   const { totals } = told;
@@ -58,6 +66,11 @@ function groupSamples({ name, meter, state }: ReplicatorGroup): readonly Sample[
     ...known("lag_seconds", labels, told.lagSeconds),
     ...known("eta_seconds", labels, told.etaSeconds),
     ...known("dirty_bytes", labels, meter.dirtyBytes),
+    ...known(
+      "guest_write_latency_seconds",
+      labels,
+      reads.latencyMs === null ? null : reads.latencyMs / 1000,
+    ),
     ...known(
       "last_point_timestamp_seconds",
       labels,
@@ -85,9 +98,18 @@ function groupSamples({ name, meter, state }: ReplicatorGroup): readonly Sample[
   ];
 }
 
-function linkSamples({ state }: ReplicatorLink): readonly Sample[] {
+function siteSamples(site: {
+  readonly link: ReplicatorLink;
+  readonly identity: ReplicatorIdentity;
+  readonly spool: Spool;
+}): readonly Sample[] {
+  const { identity, spool } = site;
+  const { state } = site.link;
   const { roundTripMs, clock } = state;
   return [
+    sample("certificate_expiry_timestamp_seconds", {}, identity.notAfterMs / 1000),
+    sample("spool_used_bytes", {}, spool.usedBytes),
+    sample("spool_cap_bytes", {}, spool.capBytes),
     sample("link_up", {}, state.isUp ? 1 : 0),
     ...known("link_round_trip_seconds", {}, roundTripMs === null ? null : roundTripMs / 1000),
     ...known("link_bytes_per_second", {}, state.bytesPerSecond),

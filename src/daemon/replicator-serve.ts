@@ -1,14 +1,14 @@
 import type { CommandContext } from "../cli/command-context.ts";
-import type { Config } from "../cli/config-schema.ts";
 import type { ReplicatorRequest, ServeReplicator } from "../cli/replicator.ts";
 import { serveControl } from "../control/server.ts";
 import { openSpool } from "../engine/spool/spool.ts";
-import { serveMetrics } from "../http/metrics-server.ts";
 import { controlSocket } from "../journal/vault-layout.ts";
 import { openReplicatorIdentity } from "../tls/replicator-identity.ts";
 import { openLink } from "../transport/open-link.ts";
 import { AlarmBook } from "./alarm-book.ts";
+import { eachSecond } from "./each-second.ts";
 import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
+import { openMetrics } from "./open-metrics.ts";
 import { Replicator } from "./replicator.ts";
 import { keepIdentityFresh } from "./replicator-identity.ts";
 import { logLink, ReplicatorLink } from "./replicator-link.ts";
@@ -54,16 +54,14 @@ async function serve(context: CommandContext, request: ReplicatorRequest, log: E
   );
   const replicatorLink = new ReplicatorLink({ link, clock, log, alarms, config });
   const metrics = new ReplicatorMetrics({
-    version: request.version,
-    replicator,
-    link: replicatorLink,
-    identity,
-    spool,
+    ...{ version: request.version, role: "replicator", groups: replicator.groups, alarms },
+    site: { link: replicatorLink, identity, spool },
   });
   for (const group of config.groups) {
     opened.use(
       await replicator.open(group, {
         ...{ context, log, link, spool, holder: identity.id, alarms },
+        capOf: (name) => replicatorLink.capOf(name),
         onEvent: (event) => metrics.follow(event),
       }),
     );
@@ -75,32 +73,11 @@ async function serve(context: CommandContext, request: ReplicatorRequest, log: E
   log.note("info", "Replicating to a vault.", {
     ...{ name: identity.name, vault: identity.vaultId, state, socket: server.path },
   });
-  // What goes on beside the groups ends before anything beneath it is closed.
-  const beside = new AbortController();
-  const besideSignal = AbortSignal.any([signal, beside.signal]);
-  const works = [
-    keepIdentityFresh({ identity, signal: besideSignal, log, alarms }),
-    replicator.tick({ signal: besideSignal, link: replicatorLink }),
-  ];
-  try {
-    using _reload = replicator.reloadAtHangup(replicatorLink);
-    return { groups: await replicator.run(signal) };
-  } finally {
-    beside.abort();
-    await Promise.all(works);
-  }
-}
-
-async function openMetrics(
-  opened: AsyncDisposableStack,
-  options: { config: Config; metrics: ReplicatorMetrics; log: EventLog },
-): Promise<void> {
-  const { config, metrics, log } = options;
-  if (config.metrics === undefined) return;
-  const onError = (error: unknown) =>
-    log.note("warn", "The metrics could not be read.", { cause: String(error) });
-  const server = opened.use(
-    await serveMetrics({ ...config.metrics, metrics: metrics.metrics, onError }),
-  );
-  log.note("info", "Serving metrics.", { host: server.host, port: server.port });
+  await using _measuring = eachSecond(clock, () => {
+    for (const group of replicator.groups) group.second();
+    replicatorLink.second();
+  });
+  await using _renewing = keepIdentityFresh({ identity, log, alarms });
+  using _reload = replicator.reloadAtHangup(replicatorLink);
+  return { groups: await replicator.run(signal) };
 }

@@ -5,17 +5,17 @@ import type { Config, ConfigGroup } from "../cli/config-schema.ts";
 import type { ReplicationSummary } from "../cli/up.ts";
 import type { ControlHandler } from "../control/server.ts";
 import type { WriterState } from "../control/writer-state.ts";
-import { type DiskName, type GroupName, machineOf } from "../core/ids.ts";
+import type { DiskName, GroupName } from "../core/ids.ts";
 import { faultOf } from "../engine/fault-of.ts";
 import type { AlarmBook } from "./alarm-book.ts";
 import { restartNeeds } from "./config-changes.ts";
+import { diskCodec } from "./disk-codec.ts";
 import type { EventLog } from "./event-log.ts";
 import { faultFacts } from "./event-record.ts";
 import { reloadAtHangup } from "./reload-requests.ts";
 import { ReplicatorGroup, type ReplicatorParts } from "./replicator-group.ts";
 import type { ReplicatorLink } from "./replicator-link.ts";
-
-const secondMs = 1000;
+import { runTogether } from "./run-together.ts";
 
 /** All groups of a replicator, and the configuration in force. */
 export class Replicator {
@@ -44,10 +44,6 @@ export class Replicator {
     return this.#groups;
   }
 
-  get alarms(): AlarmBook {
-    return this.#alarms;
-  }
-
   /** Adds a group; whoever opened it disposes it. */
   async open(group: ConfigGroup, parts: ReplicatorParts): Promise<ReplicatorGroup> {
     const one = await ReplicatorGroup.open(parts, this.#config, group);
@@ -57,43 +53,12 @@ export class Replicator {
 
   /** How a disk's chunks are sent: its machine's word, else its group's, else the top's. */
   codecOf(disk: DiskName, groupName: GroupName): "raw" | "zstd" {
-    const group = this.#config.groups.find(({ name }) => name === groupName);
-    const machine = group?.machines.find(({ name }) => name === machineOf(disk));
-    const compression = machine?.compression ?? group?.compression ?? this.#config.compression;
-    return compression === "zstd" ? "zstd" : "raw";
+    return diskCodec(this.#config, groupName, disk);
   }
 
-  /** Runs all groups until the signal. What is no fault is a bug of ours: then all groups stop. */
+  /** Runs all groups until the signal. */
   async run(signal: AbortSignal): Promise<ReplicationSummary["groups"]> {
-    const stopping = new AbortController();
-    const running = AbortSignal.any([signal, stopping.signal]);
-    const ended = await Promise.allSettled(
-      this.#groups.map(async (group) => {
-        try {
-          return await group.run(running);
-        } catch (error) {
-          stopping.abort(error);
-          throw error;
-        }
-      }),
-    );
-    return ended.map((one) => {
-      if (one.status === "rejected") throw one.reason;
-      return one.value;
-    });
-  }
-
-  /** Measures once a second, and puts the caps of the hour in force, until the signal. */
-  async tick(options: { signal: AbortSignal; link: ReplicatorLink }): Promise<void> {
-    const { signal, link } = options;
-    while (!signal.aborted) {
-      for (const group of this.#groups) group.second();
-      link.second();
-      link.applyCaps();
-      await this.#context.clock.sleep(secondMs, { signal }).catch((error: unknown) => {
-        if (!signal.aborted) throw error;
-      });
-    }
+    return runTogether(this.#groups, signal, (group, running) => group.run(running));
   }
 
   /** What other processes may ask of a replicator. */

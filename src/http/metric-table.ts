@@ -87,7 +87,7 @@ export const metricTable = {
   },
   state: {
     kind: "gauge",
-    help: "1 for the state the group is in (starting, syncing, replicating, retrying, ...), 0 for the others it was in.",
+    help: "1 for the state the group is in (starting, syncing, waiting-for-link, replicating, retrying, stopping, stopped); the others are not there.",
     labels: ["group", "state"],
     sides: both,
   },
@@ -210,7 +210,7 @@ export const metricTable = {
   },
   guest_write_latency_seconds: {
     kind: "gauge",
-    help: "What a write of the guests took on average in the last measured span, in seconds, as QEMU counts it.",
+    help: "What a write of the guests took on average while we last read, in seconds, as QEMU counts it; not there before that was measured.",
     labels: group,
     sides: replicator,
   },

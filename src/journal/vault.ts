@@ -6,7 +6,7 @@ import { Fault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import { type Prng, randomHex } from "../base/prng.ts";
 import { KIB } from "../base/units.ts";
-import { type GroupName, parseGroupName } from "../core/ids.ts";
+import { type DiskName, type GroupName, parseGroupName } from "../core/ids.ts";
 import type { Codec } from "../format/codec.ts";
 import { type CodecOf, type DirectoryJournal, openDirectoryJournal } from "./directory-journal.ts";
 import { type GroupReader, openGroupReader } from "./group.ts";
@@ -72,8 +72,8 @@ export interface OpenVaultOptions {
   readonly prng: Prng;
   /** How new deltas are stored; `raw` when not given. */
   readonly codec?: Codec;
-  /** Instead of `codec`, by disk and at any time anew; what comes compressed stays so. */
-  readonly codecOf?: CodecOf;
+  /** Instead of `codec`, by disk and group and at any time anew; what comes compressed stays so. */
+  readonly codecOf?: (disk: DiskName, group: GroupName) => Codec;
 }
 
 /** An open vault. Disposing releases the writer lock; journals and views opened from it must be disposed before. */
@@ -117,7 +117,8 @@ export async function openVault(options: OpenVaultOptions): Promise<Vault> {
       requireLock(lock);
       await mustExist(name);
       const { clock, codec = "raw", codecOf } = options;
-      const storing = codecOf === undefined ? { codec } : { codec, codecOf };
+      const ofGroup: CodecOf = (disk) => codecOf?.(disk, name) ?? codec;
+      const storing = codecOf === undefined ? { codec } : { codec, codecOf: ofGroup };
       return openDirectoryJournal({ ...groupOptions(name), clock, ...storing });
     },
     reader: async (name) => {
