@@ -96,6 +96,10 @@ export class LinkForTest {
     if (fate === "hangs") return new Promise(() => {});
     if (fate === "lost") throw new Fault("LINK_LOST", `injected at ${call}`);
     const value = await work();
+    // A stream that nobody heard of is given up by the vault.
+    if (fate === "lost-answer" && call === "begin") {
+      await (value as AsyncDisposable)[Symbol.asyncDispose]();
+    }
     if (fate === "lost-answer") throw new Fault("LINK_LOST", `injected after ${call}`);
     return value;
   }

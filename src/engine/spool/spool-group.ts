@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Fault, isFault } from "../../base/fault.ts";
 import type { FileSystem } from "../../base/file-system.ts";
 import type { PointId } from "../../core/ids.ts";
@@ -88,6 +88,8 @@ export class SpoolGroup {
   /** Called once: finds what an earlier life left. */
   async recover(): Promise<void> {
     await this.#files.makeDirectory(this.#directory);
+    // Files that outlive a power cut need a directory that does.
+    await this.#files.syncDirectory(dirname(this.#directory));
     const found = await readSpoolState(this.#files, this.#statePath);
     const state = found === null || found === "damaged" ? emptySpoolState : found;
     if (found === "damaged") {

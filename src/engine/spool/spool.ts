@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { GroupName } from "../../core/ids.ts";
 import { openSpoolGroup, type SpoolGroup } from "./spool-group.ts";
 import type { SpoolOptions } from "./spool-options.ts";
@@ -36,5 +36,6 @@ export class Spool {
 /** Opens a replicator's spool, making its directory. STORAGE_*. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   await options.files.makeDirectory(options.directory);
+  await options.files.syncDirectory(dirname(options.directory));
   return new Spool(options);
 }

@@ -1,13 +1,13 @@
 import { Fault, isFault } from "../../base/fault.ts";
 import { KIB, MIB } from "../../base/units.ts";
-import type { HashHex, PointId } from "../../core/ids.ts";
+import type { PointId } from "../../core/ids.ts";
 import type { IntakeStanding, StagedDisk, StageRequest } from "../../core/journal.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
 import type { PointOutlook, Route, RoutedWriter, RoutePlan } from "../cycle-intake.ts";
 import { currentAsOfMs } from "../cycle-report.ts";
 import { isLinkFault } from "../link-faults.ts";
 import { within } from "./bounded.ts";
-import { DirectWriter, directHoldMsMax } from "./direct-writer.ts";
+import { DirectPath } from "./direct-path.ts";
 import { LazyStagedDisk } from "./lazy-staged-disk.ts";
 import { reconcile } from "./reconcile.ts";
 import { decideRoute } from "./route.ts";
@@ -17,12 +17,7 @@ import type { SpoolGroup } from "./spool-group.ts";
 import type { SpoolState } from "./spool-state.ts";
 import { SpoolWriter } from "./spool-writer.ts";
 import type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-options.ts";
-import {
-  withAcknowledged,
-  withDirectlySealed,
-  withRefused,
-  withUnanswered,
-} from "./state-changes.ts";
+import { withAcknowledged } from "./state-changes.ts";
 import { encodeSpoolState } from "./state-file.ts";
 
 export type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-options.ts";
@@ -52,6 +47,7 @@ class VaultWithSpool implements SpooledIntake {
   readonly #options: SpooledIntakeOptions;
   readonly #group: SpoolGroup;
   readonly #shipper: Shipper;
+  readonly #direct: DirectPath;
   #planned: Route | null = null;
   #toldRoute: Route | null = null;
   #wasDiverted = false;
@@ -59,7 +55,6 @@ class VaultWithSpool implements SpooledIntake {
   #readBytesPerSecond = assumedReadBytesPerSecond;
   /** Of what the vault acknowledged: an answer that was asked for before is out of date. */
   #acknowledgements = 0;
-  #giveUp: Promise<void> = Promise.resolve();
   #confirmation: { readonly point: PointId; readonly atMs: number } | null = null;
   /** Whether the vault itself gave the last answer to `ask`. */
   #isStandingFresh = false;
@@ -69,11 +64,23 @@ class VaultWithSpool implements SpooledIntake {
   constructor(options: SpooledIntakeOptions, group: SpoolGroup) {
     this.#options = options;
     this.#group = group;
+    this.#direct = new DirectPath({
+      ...options,
+      group,
+      readBytesPerSecond: () => this.#readBytesPerSecond,
+      onSealed: () => {
+        this.#acknowledgements += 1;
+      },
+      onUnanswered: () => {
+        this.#wasDiverted = true;
+      },
+      onBehind: (fault) => this.#tellBehind(fault),
+    });
     this.#shipper = new Shipper({
       ...options,
       group,
       reconcile: () => this.#reconcile(),
-      untilLinkIsFree: () => this.#soon("giving a point up", this.#giveUp),
+      untilLinkIsFree: () => this.#soon("giving a point up", this.#direct.isFree),
       onShipped: (shipped) => this.#onShipped(shipped),
       onDelayed: (fault, delayMs) => {
         this.#tell({ type: "shipping-delayed", fault, delaySeconds: delayMs / 1000 });
@@ -170,7 +177,7 @@ class VaultWithSpool implements SpooledIntake {
     const route =
       this.#planned ?? this.#decide({ dirtyBytes: null, adopts: false, failed: null }).route;
     this.#planned = null;
-    return route === "direct" ? this.#beginDirect(header) : this.#beginInSpool(header);
+    return route === "direct" ? this.#direct.begin(header) : this.#beginInSpool(header);
   }
 
   async stage(request: StageRequest): Promise<StagedDisk> {
@@ -255,53 +262,6 @@ class VaultWithSpool implements SpooledIntake {
       wasDiverted: this.#wasDiverted,
       readBytesPerSecond: this.#readBytesPerSecond,
     });
-  }
-
-  async #beginDirect(header: PointHeader): Promise<RoutedWriter> {
-    const { link, clock } = this.#options;
-    const beginning = link.begin(header);
-    let inner: Awaited<typeof beginning>;
-    try {
-      inner = await within(directHoldMsMax, "beginning a point", clock, beginning);
-    } catch (error) {
-      // It may begin yet, and must be over before the next one begins.
-      this.#giveUp = beginning.then(
-        (writer) => writer[Symbol.asyncDispose](),
-        () => {},
-      );
-      throw error;
-    }
-    return new DirectWriter({
-      inner,
-      clock,
-      readBytesPerSecond: this.#readBytesPerSecond,
-      seal: (writing) => this.#sealDirectly(header, writing),
-      onDisposed: (disposing) => {
-        this.#giveUp = disposing;
-        disposing.catch(() => {}); // Told to the shipper.
-      },
-    });
-  }
-
-  async #sealDirectly(header: PointHeader, writing: () => Promise<Point>): Promise<Point> {
-    const group = this.#group;
-    const before = group.state;
-    const maybe = unsealedPoint(header);
-    // Before it is asked for: after a kill, the answer is sought under this name.
-    const asking = group.changeAnyway((state) => ({ state: withUnanswered(state, maybe) }));
-    this.#tellBehind(await asking);
-    let point: Point;
-    try {
-      point = await writing();
-    } catch (error) {
-      if (isLinkFault(error)) this.#wasDiverted = true;
-      else await group.changeAnyway((state) => ({ state: withRefused(state, before) }));
-      throw error;
-    }
-    this.#acknowledgements += 1;
-    const sealed = group.changeAnyway((state) => ({ state: withDirectlySealed(state, point) }));
-    this.#tellBehind(await sealed);
-    return point;
   }
 
   async #beginInSpool(header: PointHeader): Promise<RoutedWriter> {
@@ -403,20 +363,6 @@ class VaultWithSpool implements SpooledIntake {
   #tell(event: SpoolEvent): void {
     this.#options.onEvent?.(event);
   }
-}
-
-/** A header as the point that it may have become. */
-function unsealedPoint(header: PointHeader): Point {
-  return {
-    ...header,
-    contentRoot: "0".repeat(64) as HashHex,
-    sealedAtMs: header.instant.upperMs,
-    cost: { dirtyBytes: 0, readBytes: 0, dataBytes: 0, zeroBytes: 0, storedBytes: 0 },
-    verifiedAtMs: null,
-    drilledAtMs: null,
-    currentAtMs: null,
-    clock: null,
-  };
 }
 
 function isSameState(one: SpoolState, other: SpoolState): boolean {

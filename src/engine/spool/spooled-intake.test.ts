@@ -1,0 +1,469 @@
+import { describe, expect, test } from "vitest";
+import { dataDisk, guestActs, walDisk, wrongPoints } from "../../../test/support/engine-world.ts";
+import {
+  cutOnce,
+  groupDirectory,
+  inVirtualTime,
+  type LinkCall,
+  type SpoolWorld,
+  shipAll,
+  spoolWorld,
+} from "../../../test/support/spool-world.ts";
+import { machineOf } from "../../core/ids.ts";
+import { blockSizeBytes } from "../../core/limits.ts";
+import type { CycleOutcome } from "../cycle.ts";
+
+/** A vault with a first point, and everything shipped. */
+async function begun(seed: number): Promise<SpoolWorld> {
+  const world = await spoolWorld(seed);
+  guestActs(world, 10);
+  await cutOnce(world);
+  await shipAll(world);
+  return world;
+}
+
+async function cutPoints(world: SpoolWorld, count: number): Promise<readonly CycleOutcome[]> {
+  const outcomes: CycleOutcome[] = [];
+  for (let round = 0; round < count; round += 1) {
+    guestActs(world, 3);
+    outcomes.push(await cutOnce(world));
+  }
+  return outcomes;
+}
+
+const sequences = (world: SpoolWorld) => world.points().map(({ sequence }) => sequence);
+const notes = (world: SpoolWorld) => world.points().flatMap((point) => point.notes);
+const holes = (world: SpoolWorld) => world.events.filter((event) => event.type === "hole");
+
+describe("while the vault is away", () => {
+  test("points go on being cut, and are shipped in order: history has no hole", async () => {
+    const world = await begun(1);
+    world.link.isUp = false;
+    const outcomes = await cutPoints(world, 4);
+    expect(outcomes.map(({ report }) => report.via)).toEqual(["spool", "spool", "spool", "spool"]);
+    expect(sequences(world)).toEqual([1]);
+    world.link.isUp = true;
+    await shipAll(world);
+    expect(sequences(world)).toEqual([1, 2, 3, 4, 5]);
+    expect(world.intake.owedSince()).toBeNull();
+    expect(await wrongPoints(world)).toEqual([]);
+    expect(await world.files.list(groupDirectory)).toEqual(["state"]);
+  });
+
+  test("RPO grows from what the vault acknowledged, however young the newest point is", async () => {
+    const world = await begun(2);
+    const atVault = world.points()[0]!.instant.lowerMs;
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    world.clock.advanceBy(60_000);
+    const [outcome] = await cutPoints(world, 1);
+    expect(outcome!.report.cutLagSeconds).toBe(0);
+    expect(outcome!.report.lagSeconds).toBeNull();
+    expect(outcome!.report.rpoSeconds).toBe((world.clock.nowMs() - atVault) / 1000);
+  });
+
+  test("a replicator that was killed goes on from what it remembers", async () => {
+    const world = await begun(3);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    await world.restartReplicator();
+    await cutPoints(world, 2);
+    world.link.isUp = true;
+    await shipAll(world);
+    expect(sequences(world)).toEqual([1, 2, 3, 4, 5]);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a replicator that never reached its vault cuts nothing", async () => {
+    const world = await spoolWorld(4);
+    world.link.isUp = false;
+    await expect(cutOnce(world)).rejects.toMatchObject({ code: "LINK_LOST" });
+    expect(world.estate.disk(dataDisk).bitmaps.size).toBe(0);
+  });
+
+  test("the vault's head's bitmap stays until all that waits is acknowledged", async () => {
+    const world = await begun(5);
+    const headName = [...world.estate.disk(dataDisk).bitmaps.keys()][0]!;
+    world.link.isUp = false;
+    await cutPoints(world, 3);
+    const names = [...world.estate.disk(dataDisk).bitmaps.keys()];
+    expect(names).toContain(headName);
+    expect(names).toHaveLength(2);
+    world.link.isUp = true;
+    await shipAll(world);
+    await cutPoints(world, 1);
+    await world.restartReplicator();
+    await cutPoints(world, 1);
+    expect(world.estate.disk(dataDisk).bitmaps.size).toBe(1);
+  });
+
+  test("a sync that was read whole is completed by a point in the spool", async () => {
+    const world = await spoolWorld(6);
+    guestActs(world, 10);
+    const { report } = await cutOnce(world, {
+      onPhase: (phase) => {
+        if (phase === "freeze") world.link.isUp = false;
+      },
+    });
+    expect(report.via).toBe("spool");
+    await cutPoints(world, 2);
+    world.link.isUp = true;
+    await shipAll(world);
+    expect(sequences(world)).toEqual([1, 2, 3]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a disk that needs a resync waits until the points before it are shipped", async () => {
+    const world = await begun(7);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    world.estate.disk(walDisk).bitmaps.clear();
+    guestActs(world, 5);
+    await expect(cutOnce(world)).rejects.toMatchObject({ code: "LINK_LOST" });
+    world.link.isUp = true;
+    await expect(cutOnce(world)).rejects.toMatchObject({ code: "LINK_STALLED" });
+    await shipAll(world);
+    await cutOnce(world);
+    await shipAll(world);
+    expect(notes(world).join()).toContain("db/wal was resynced by hash");
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+});
+
+describe("a lost answer does no harm", () => {
+  test("a point that was shipped and not acknowledged is not shipped again", async () => {
+    const world = await begun(20);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    world.link.isUp = true;
+    let losses = 1;
+    world.link.fate = (call) => (call === "seal" && losses-- > 0 ? "lost-answer" : "fine");
+    world.link.calls.length = 0;
+    await shipAll(world);
+    expect(world.link.calls.filter((call) => call === "seal")).toHaveLength(2);
+    expect(sequences(world)).toEqual([1, 2, 3]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a vault that is ahead of us, in the middle of the spool, is believed", async () => {
+    const world = await begun(21);
+    world.link.isUp = false;
+    await cutPoints(world, 4);
+    // Shipped by a life that could not write down what was acknowledged.
+    const copy = await filesOf(world);
+    world.link.isUp = true;
+    world.link.fate = (call) => (call === "seal" && world.points().length === 3 ? "lost" : "fine");
+    await shipAll(world, 20);
+    await putFiles(world, copy);
+    world.link.fate = () => "fine";
+    await world.restartReplicator();
+    await shipAll(world);
+    expect(sequences(world)).toEqual([1, 2, 3, 4, 5]);
+    expect(holes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  for (const isThere of [true, false]) {
+    for (const isKilled of [true, false]) {
+      const what = isThere ? "was sealed" : "never arrived";
+      test(`a direct point that ${what} ${isKilled ? "when we were killed" : "unheard"} leaves no hole`, async () => {
+        const world = await begun(22);
+        await cutPoints(world, 1);
+        guestActs(world, 5);
+        world.link.fate = (call) => {
+          if (call !== "seal") return "fine";
+          world.link.isUp = false;
+          return isThere ? "lost-answer" : "lost";
+        };
+        await expect(cutOnce(world)).rejects.toMatchObject({ code: "LINK_LOST" });
+        world.link.fate = () => "fine";
+        if (isKilled) await world.restartReplicator();
+        await cutPoints(world, 3);
+        world.link.isUp = true;
+        await shipAll(world);
+        expect(sequences(world)).toEqual(isThere ? [1, 2, 3, 4, 5, 6] : [1, 2, 4, 5, 6]);
+        expect(holes(world)).toEqual([]);
+        expect(notes(world)).toEqual([]);
+        await cutPoints(world, 2);
+        await shipAll(world);
+        expect(await wrongPoints(world)).toEqual([]);
+      });
+    }
+  }
+});
+
+describe("a point in time is never held for the link", () => {
+  test("a link that fails under a point diverts it: the same snapshot is read again", async () => {
+    const world = await begun(30);
+    for (let at = 0; at < 40; at += 2) {
+      world.estate.write(dataDisk, at * blockSizeBytes, new Uint8Array(blockSizeBytes).fill(at));
+    }
+    let writes = 0;
+    world.link.fate = (call) => (call === "write" && ++writes === 3 ? "lost" : "fine");
+    const { report } = await cutOnce(world, { onPhase: () => guestActs(world) });
+    expect(report.via).toBe("spool");
+    expect(report.point.id).toBe(world.intake.head()!.id);
+    await shipAll(world);
+    expect(sequences(world)).toEqual([1, 2]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  for (const call of ["begin", "write"] as const satisfies readonly LinkCall[]) {
+    test(`a link that hangs at ${call} is noticed within 1.5 s`, async () => {
+      const world = await begun(31);
+      world.estate.write(dataDisk, 0, new Uint8Array(blockSizeBytes).fill(7));
+      world.link.fate = (at) => (at === call ? "hangs" : "fine");
+      const startedAtMs = world.clock.monotonicMs();
+      const { report } = await inVirtualTime(world, cutOnce(world));
+      expect(report.via).toBe("spool");
+      expect(world.clock.monotonicMs() - startedAtMs).toBeLessThanOrEqual(1_750);
+    });
+  }
+
+  test("what would ship slower than it is read goes through the spool from the start", async () => {
+    const world = await begun(32);
+    world.link.bytesPerSecond = 1_000_000;
+    guestActs(world, 3);
+    const slow = await cutOnce(world, { dirtyBytes: 20_000_000 });
+    expect(slow.report.via).toBe("spool");
+    await shipAll(world);
+    guestActs(world, 3);
+    const quick = await cutOnce(world, { dirtyBytes: 100_000 });
+    expect(quick.report.via).toBe("direct");
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("after a divert points stay with the spool until it is empty", async () => {
+    const world = await begun(33);
+    world.link.isUp = false;
+    await cutPoints(world, 1);
+    world.link.isUp = true;
+    const [waiting] = await cutPoints(world, 1);
+    await shipAll(world);
+    const [after] = await cutPoints(world, 1);
+    expect([waiting!.report.via, after!.report.via]).toEqual(["spool", "direct"]);
+  });
+});
+
+describe("a spool that is lost or damaged: a hole in history, none in data", () => {
+  const damages: Record<string, (world: SpoolWorld, path: string) => Promise<void>> = {
+    removed: (world, path) => world.files.remove(path),
+    "cut short": async (world, path) => {
+      await using file = await world.files.open(path, "write");
+      await file.truncate((await file.sizeBytes()) - 1);
+    },
+    "rotten in its data": async (world, path) => {
+      await using file = await world.files.open(path, "write");
+      await file.write(new Uint8Array(16).fill(0xdd), 20_000);
+    },
+    "rotten in its trailer": async (world, path) => {
+      await using file = await world.files.open(path, "write");
+      await file.write(new Uint8Array(16).fill(0xdd), (await file.sizeBytes()) - 40);
+    },
+  };
+  for (const [damage, inflict] of Object.entries(damages)) {
+    for (const index of [0, 1, 2]) {
+      for (const restarts of [true, false]) {
+        const when = restarts ? "before a start" : "while we run";
+        test(`delta ${index} of three, ${damage} ${when}`, async () => {
+          const world = await begun(40 + index);
+          world.link.isUp = false;
+          for (let round = 0; round < 3; round += 1) {
+            const written = new Uint8Array(blockSizeBytes).fill(round + 1);
+            world.estate.write(dataDisk, round * blockSizeBytes, written);
+            await cutOnce(world);
+          }
+          guestActs(world, 3);
+          const names = (await world.files.list(groupDirectory)).filter((name) => name !== "state");
+          await inflict(world, `${groupDirectory}/${names[index]}`);
+          if (restarts) await world.restartReplicator();
+          world.link.isUp = true;
+          await shipAll(world);
+          expect(holes(world)).toHaveLength(1);
+          expect(sequences(world)).toEqual([1, 2, 3].slice(0, 1 + index));
+          guestActs(world, 3);
+          await cutOnce(world);
+          await shipAll(world);
+          expect(notes(world)).toEqual([]);
+          expect(world.points()).toHaveLength(index + 2);
+          expect(await wrongPoints(world)).toEqual([]);
+        });
+      }
+    }
+  }
+
+  test("a spool that lost its state is asked of the vault, and counts from its head", async () => {
+    const world = await begun(50);
+    world.link.isUp = false;
+    await cutPoints(world, 3);
+    await world.files.removeDirectory(groupDirectory);
+    await world.restartReplicator();
+    await expect(cutOnce(world)).rejects.toMatchObject({ code: "LINK_LOST" });
+    world.link.isUp = true;
+    await cutPoints(world, 1);
+    await shipAll(world);
+    expect(world.points()).toHaveLength(2);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a state with one bit wrong is no state", async () => {
+    const world = await begun(51);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    await using file = await world.files.open(`${groupDirectory}/state`, "write");
+    await file.write(Buffer.from("7"), 300);
+    await world.restartReplicator();
+    expect(world.intake.head()).toBeNull();
+    world.link.isUp = true;
+    await cutPoints(world, 1);
+    await shipAll(world);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("an image that was restored while points were lost is resynced, not believed", async () => {
+    const world = await begun(52);
+    const machine = machineOf(dataDisk);
+    world.estate.stopMachine(machine);
+    const copy = world.estate.copyImage(dataDisk);
+    world.estate.startMachine(machine);
+    world.link.isUp = false;
+    world.estate.write(dataDisk, 0, new Uint8Array(blockSizeBytes).fill(0x55));
+    await cutOnce(world);
+    await cutPoints(world, 2);
+    // Its bitmap is the vault's head's, and knows nothing of what the first spooled point holds.
+    world.estate.stopMachine(machine);
+    world.estate.putImage(dataDisk, copy);
+    world.estate.startMachine(machine);
+    const names = await world.files.list(groupDirectory);
+    await world.files.remove(`${groupDirectory}/${names[1]}`);
+    await world.restartReplicator();
+    world.link.isUp = true;
+    await shipAll(world);
+    await cutOnce(world);
+    await shipAll(world);
+    expect(notes(world).join()).toContain("db/data was resynced by hash");
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a disk that was shrunk and grown in lost points is read whole behind its smallest end", async () => {
+    const world = await begun(53);
+    for (let at = 0; at < 40; at += 1) {
+      world.estate.write(dataDisk, at * blockSizeBytes, new Uint8Array(blockSizeBytes).fill(9));
+    }
+    await cutPoints(world, 1);
+    await shipAll(world);
+    world.link.isUp = false;
+    world.estate.resize(dataDisk, 10 * blockSizeBytes);
+    await cutOnce(world);
+    world.estate.resize(dataDisk, 50 * blockSizeBytes);
+    await cutOnce(world);
+    for (const name of await world.files.list(groupDirectory)) {
+      if (name !== "state") await world.files.remove(`${groupDirectory}/${name}`);
+    }
+    await world.restartReplicator();
+    world.link.isUp = true;
+    await cutOnce(world);
+    await shipAll(world);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+});
+
+describe("the spool's bounds", () => {
+  test("at the cap the point is given up, bitmaps gather, and nothing is lost", async () => {
+    const world = await begun(60);
+    world.capBytes = 10 * blockSizeBytes;
+    await world.restartReplicator();
+    world.link.isUp = false;
+    for (let at = 0; at < 30; at += 1) {
+      world.estate.write(
+        dataDisk,
+        at * blockSizeBytes,
+        new Uint8Array(blockSizeBytes).fill(at + 1),
+      );
+    }
+    await expect(cutOnce(world)).rejects.toMatchObject({ code: "SPOOL_FULL" });
+    expect(world.estate.disk(dataDisk).fleece).toBeNull();
+    expect(world.intake.status()).toMatchObject({ points: 0, usedBytes: 0 });
+    expect(await world.files.list(groupDirectory)).toEqual(["state"]);
+    world.link.isUp = true;
+    await cutOnce(world);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a spool known to be full costs the guest no point in time", async () => {
+    const world = await begun(61);
+    world.capBytes = 20 * blockSizeBytes;
+    await world.restartReplicator();
+    world.link.isUp = false;
+    const phases: string[] = [];
+    const cut = cutOnce(world, {
+      dirtyBytes: 100 * blockSizeBytes,
+      onPhase: (phase) => void phases.push(phase),
+    });
+    await expect(cut).rejects.toMatchObject({ code: "SPOOL_FULL" });
+    expect(phases).not.toContain("freeze");
+    expect(world.events.filter(({ type }) => type === "spool-full")).toHaveLength(1);
+  });
+
+  test("the reserve of free space is left alone", async () => {
+    const world = await begun(62);
+    world.reserveBytes = 2 ** 50;
+    await world.restartReplicator();
+    world.link.isUp = false;
+    await expect(cutOnce(world)).rejects.toMatchObject({ code: "SPOOL_FULL" });
+  });
+
+  test("room that was taken is given back when points are shipped", async () => {
+    const world = await begun(63);
+    world.link.isUp = false;
+    await cutPoints(world, 3);
+    expect(world.intake.status().usedBytes).toBe(world.intake.status().bytes);
+    expect(world.intake.status().bytes).toBeGreaterThan(0);
+    world.link.isUp = true;
+    await shipAll(world);
+    expect(world.intake.status().usedBytes).toBe(0);
+  });
+});
+
+describe("data never flows the wrong way", () => {
+  test("a group that another holds is neither cut nor shipped", async () => {
+    const world = await begun(70);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    world.holder = "00000000000000bb";
+    await world.restartReplicator();
+    world.link.isUp = true;
+    await shipAll(world);
+    expect(world.events.at(-1)).toMatchObject({
+      type: "shipping-stopped",
+      fault: { code: "GENERATION_CONFLICT" },
+    });
+    expect(sequences(world)).toEqual([1]);
+    await expect(world.intake.ask()).rejects.toMatchObject({ code: "GENERATION_CONFLICT" });
+  });
+});
+
+/** Every file of the spool. */
+async function filesOf(world: SpoolWorld): Promise<ReadonlyMap<string, Uint8Array>> {
+  const copies = new Map<string, Uint8Array>();
+  for (const name of await world.files.list(groupDirectory)) {
+    await using file = await world.files.open(`${groupDirectory}/${name}`, "read");
+    const bytes = new Uint8Array(await file.sizeBytes());
+    await file.read(bytes, 0);
+    copies.set(name, bytes);
+  }
+  return copies;
+}
+
+async function putFiles(world: SpoolWorld, copies: ReadonlyMap<string, Uint8Array>) {
+  await world.files.removeDirectory(groupDirectory);
+  await world.files.makeDirectory(groupDirectory);
+  for (const [name, bytes] of copies) {
+    await using file = await world.files.open(`${groupDirectory}/${name}`, "create");
+    await file.write(bytes, 0);
+  }
+}
