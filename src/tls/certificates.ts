@@ -1,4 +1,5 @@
 import { type webcrypto, X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import type {
   Extension,
   JsonGeneralNames,
@@ -164,14 +165,10 @@ function namesOf(wish: CertificateWish): JsonGeneralNames {
     throw new TypeError(`no certificate for ${role} "${name}", id "${id}"`);
   }
   const hosts = (wish.hosts ?? []).map((host) => ({
-    type: isIpAddress(host) ? ("ip" as const) : ("dns" as const),
+    type: isIP(host) === 0 ? ("dns" as const) : ("ip" as const),
     value: host,
   }));
   return [{ type: "url", value: holderUri(wish.holder) }, ...hosts];
-}
-
-function isIpAddress(host: string): boolean {
-  return host.includes(":") || /^\d+(\.\d+){3}$/.test(host);
 }
 
 function lifetime(nowMs: number, validMs: number): { notBefore: Date; notAfter: Date } {

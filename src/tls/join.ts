@@ -41,6 +41,11 @@ export async function joinVault(options: JoinOptions): Promise<ReplicatorRecord>
   const { files, directory, token } = options;
   const invitation = decodeToken(token);
   const held = await readReplicatorRecord(files, directory);
+  if (held !== null && held.invitation === invitation.id) {
+    // Killed behind the last line that matters, or simply asked twice: it was done.
+    await removeJoiningRecord(files, directory);
+    return held;
+  }
   refuseSecondVault(held, invitation, options);
   await files.makeDirectory(directory);
   await files.syncDirectory(dirname(directory));
@@ -50,6 +55,7 @@ export async function joinVault(options: JoinOptions): Promise<ReplicatorRecord>
     id: joining.id,
     name: answer.name,
     vaultId: answer.vaultId,
+    invitation: invitation.id,
     addresses: [...invitation.addresses],
     privateKeyPem: joining.privateKeyPem,
     certificatePem: answer.certificatePem,

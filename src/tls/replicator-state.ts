@@ -15,6 +15,8 @@ const identitySchema = z.strictObject({
   id,
   name: z.string(),
   vaultId: id,
+  /** The one that was used last. */
+  invitation: id,
   /** Where the vault answers, in the order to try. */
   addresses: z.array(address).min(1),
   privateKeyPem: z.string(),

@@ -1,4 +1,5 @@
 import { X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import type { Clock } from "../base/clock.ts";
 import {
   type AuthorityStoreOptions,
@@ -96,7 +97,8 @@ function isGood(
   const trust = { authorityPem: authority.certificatePem, vaultId: options.vaultId };
   const { refusal } = checkCertificate(certificate, { trust, roles: ["vault"], nowMs });
   const namesAll = options.hosts.every(
-    (host) => (certificate.checkIP(host) ?? certificate.checkHost(host)) !== undefined,
+    (host) =>
+      (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined,
   );
   return refusal === null && namesAll && !isDue(certificatePem, nowMs);
 }
