@@ -52,6 +52,7 @@ export async function admit(raw: Socket, options: AdmissionOptions): Promise<Adm
     const { promise, resolve } = Promise.withResolvers<void>();
     socket.once("secure", resolve);
     await Promise.race([promise, refused.promise]);
+    if (socket.isSessionReused()) throw new Refusal("a session that was taken up again");
     if (socket.getProtocol() !== "TLSv1.3") throw new Refusal("a TLS older than 1.3");
     return { socket, raw, protocol };
   } catch (error) {

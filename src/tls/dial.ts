@@ -1,3 +1,4 @@
+import { constants } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
@@ -150,6 +151,8 @@ export function secureContextOf(identity: TlsIdentity | null): tls.SecureContext
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
     ciphers: cipherSuites,
+    // No session outlives its connection: whoever comes again proves again who it is.
+    secureOptions: constants.SSL_OP_NO_TICKET,
     ...(identity === null ? {} : { key: identity.privateKeyPem, cert: identity.certificatePem }),
   });
 }

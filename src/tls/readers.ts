@@ -1,4 +1,4 @@
-import type { X509Certificate } from "node:crypto";
+import { constants, type X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { z } from "zod";
@@ -98,6 +98,7 @@ export function admitReaders(options: {
         ca: identity.trust.authorityPem,
         minVersion: "TLSv1.3",
         ciphers: cipherSuites,
+        secureOptions: constants.SSL_OP_NO_TICKET,
       });
     },
     refusalOf: async (certificate) => {

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import tls from "node:tls";
 import { describe, expect, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
 import { memoryFileSystem } from "../base/memory-file-system.ts";
@@ -164,4 +166,30 @@ test("a peer has so many channels and no more", async () => {
   expect(await third.closed).toMatchObject({ code: "LINK_LOST" });
   expect((await vault.refusal(0)).reason).toBe("too many channels");
   expect([first, second].length).toBe(vault.listener.channelCount);
+});
+
+test("no session is taken up again: every connection proves anew who it is", async () => {
+  const vault = await vaultForTest({ clock });
+  const identity = await enrolled(vault, "site-a");
+  const { privateKeyPem: key, certificatePem: cert } = identity.current();
+  const sessions: Buffer[] = [];
+  const connectOnce = async (session: Buffer | undefined) => {
+    const socket = tls.connect({
+      ...vault.listener.address,
+      ALPNProtocols: ["afterimage/1"],
+      rejectUnauthorized: false,
+      key,
+      cert,
+      session,
+    });
+    socket.on("session", (ticket: Buffer) => sessions.push(ticket));
+    await once(socket, "secureConnect");
+    const isReused = socket.isSessionReused();
+    if (session === undefined) await once(socket, "session");
+    socket.destroy();
+    return isReused;
+  };
+  expect(await connectOnce(undefined)).toBe(false);
+  expect(sessions.length).toBeGreaterThan(0);
+  expect(await connectOnce(sessions[0])).toBe(false);
 });
