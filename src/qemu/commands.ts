@@ -138,6 +138,31 @@ export const startNbdServer = (path: string): QmpCommand =>
     "max-connections": 0,
   });
 
+/** On an address of QEMU's own host, for clients with a certificate of the same authority. */
+export const startTlsNbdServer = (options: {
+  readonly host: string;
+  readonly port: number;
+  readonly credentials: string;
+}): QmpCommand =>
+  command("nbd-server-start", {
+    addr: { type: "inet", data: { host: options.host, port: String(options.port) } },
+    "tls-creds": options.credentials,
+    "max-connections": 0,
+  });
+
+/** Certificates in a directory of QEMU's host (`ca-cert.pem`, `server-cert.pem`, `server-key.pem`), for a server that asks for its clients'. */
+export const addTlsCredentials = (id: string, directory: string): QmpCommand =>
+  command("object-add", {
+    "qom-type": "tls-creds-x509",
+    id,
+    endpoint: "server",
+    dir: directory,
+    "verify-peer": true,
+  });
+export const deleteObject = (id: string): QmpCommand => command("object-del", { id });
+/** The objects that users have made. */
+export const listObjects = (): QmpCommand => command("qom-list", { path: "/objects" });
+
 /** Ends every export with it. */
 export const stopNbdServer = (): QmpCommand => command("nbd-server-stop");
 

@@ -90,13 +90,27 @@ const argumentsOf: Readonly<Record<string, z.ZodType>> = {
   "block-dirty-bitmap-remove": z.strictObject(bitmapOf),
   "block-job-cancel": z.strictObject({ device: z.string(), force: z.boolean().optional() }),
   "nbd-server-start": z.strictObject({
-    addr: z.strictObject({
-      type: z.literal("unix"),
-      data: z.strictObject({ path: z.string() }),
-    }),
+    addr: z.discriminatedUnion("type", [
+      z.strictObject({ type: z.literal("unix"), data: z.strictObject({ path: z.string() }) }),
+      z.strictObject({
+        type: z.literal("inet"),
+        data: z.strictObject({ host: z.string(), port: z.string() }),
+      }),
+    ]),
+    "tls-creds": z.string().optional(),
     "max-connections": z.int().optional(),
   }),
   "nbd-server-stop": nothing,
+  // Without `props`, which was deprecated in 5.0.
+  "object-add": z.strictObject({
+    "qom-type": z.literal("tls-creds-x509"),
+    id: z.string(),
+    endpoint: z.literal("server"),
+    dir: z.string(),
+    "verify-peer": z.boolean(),
+  }),
+  "object-del": z.strictObject({ id: z.string() }),
+  "qom-list": z.strictObject({ path: z.string() }),
   "block-export-add": z.strictObject({
     type: z.literal("nbd"),
     id: z.string(),

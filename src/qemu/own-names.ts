@@ -48,6 +48,11 @@ export function ownSocketFile(group: GroupName, machine: MachineName): string {
   return `${ownPrefix(group)}${shortHash(machine)}.nbd`;
 }
 
+/** Id of the object that holds the certificates with which a machine's QEMU serves our exports to another host. */
+export function ownCredentials(group: GroupName, machine: MachineName): string {
+  return `${ownPrefix(group)}${shortHash(machine)}-t`;
+}
+
 /** Begins the directory of a storage daemon that serves a stopped machine of the group. */
 export function daemonPrefix(group: GroupName): string {
   return `${ownPrefix(group)}d`;

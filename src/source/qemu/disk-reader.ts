@@ -11,6 +11,7 @@ import {
   spansOf,
   wholeBlocks,
 } from "./dirty-extents.ts";
+import type { NbdDial } from "./serving.ts";
 
 /** Connections that carry data: two with 8 requests each are as fast as it gets. */
 const dataConnectionsMax = 2;
@@ -24,7 +25,8 @@ const zeroFlag = 2;
 const dirtyFlag = 1;
 
 export interface DiskReaderOptions {
-  readonly path: string;
+  /** Asked before each connection. */
+  readonly dial: () => Promise<NbdDial>;
   readonly exportName: string;
   readonly clock: Clock;
   /** Aborting it ends every connection; what is pending rejects with its reason. */
@@ -133,15 +135,10 @@ export class DiskReader implements AsyncDisposable {
 
   #connect(metaContexts: readonly string[]): Promise<NbdClient> {
     if (this.#isDisposed) throw new Error("a disk that was closed is read");
-    const { path, exportName, signal, clock } = this.#options;
-    const connecting = connectNbd({
-      address: { path },
-      exportName,
-      metaContexts,
-      requestsInFlightMax,
-      signal,
-      clock,
-    });
+    const { dial, ...options } = this.#options;
+    const connecting = dial().then((place) =>
+      connectNbd({ ...place, ...options, metaContexts, requestsInFlightMax }),
+    );
     connecting.catch(() => {}); // Told to whoever asked for it.
     return connecting;
   }

@@ -26,7 +26,7 @@ export async function openLiveDisk(
     await session.serve(signal);
     await session.run(commands.addExport(disk.node, liveExport, []), signal);
     const reader = new DiskReader({
-      path: session.nbdPath,
+      dial: () => session.serving.dial(),
       exportName: liveExport,
       clock: context.options.clock,
       signal: session.qmp.closed,

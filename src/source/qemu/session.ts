@@ -1,6 +1,3 @@
-import { once } from "node:events";
-import { rm } from "node:fs/promises";
-import { connect } from "node:net";
 import { Fault, isFault } from "../../base/fault.ts";
 import type { DiskName, GroupName } from "../../core/ids.ts";
 import {
@@ -17,6 +14,7 @@ import type { Qmp } from "../../qemu/qmp.ts";
 import type { QmpCommand } from "../../qemu/qmp-messages.ts";
 import { isShown, type PlacedDisk, placeDisks } from "./disk-place.ts";
 import { refuseIothreads } from "./iothread.ts";
+import { placeOf, type Serving } from "./serving.ts";
 import type { QemuMachineSettings } from "./settings.ts";
 
 /** What a QEMU holds: asked once, and again after anything changed it. */
@@ -33,8 +31,8 @@ export class Session {
   readonly machine: QemuMachineSettings;
   readonly isLive: boolean;
   readonly qmp: Qmp;
-  /** Where this QEMU serves our exports once `serve` resolved. */
-  readonly nbdPath: string;
+  /** How this QEMU serves our exports once `serve` resolved. */
+  readonly serving: Serving;
   readonly #group: GroupName;
   #graph: Graph | null = null;
   #isServing = false;
@@ -45,13 +43,13 @@ export class Session {
     readonly machine: QemuMachineSettings;
     readonly isLive: boolean;
     readonly qmp: Qmp;
-    readonly nbdPath: string;
+    readonly serving: Serving;
   }) {
     this.machine = options.machine;
     this.isLive = options.isLive;
     this.qmp = options.qmp;
     this.#group = options.group;
-    this.nbdPath = options.nbdPath;
+    this.serving = options.serving;
   }
 
   /** Runs one command. */
@@ -129,28 +127,23 @@ export class Session {
   }
 
   /**
-   * Makes this QEMU's NBD server listen on our socket; one that an earlier life of ours started is used again. QMP_REFUSED when
+   * Makes this QEMU's NBD server listen for us; one that an earlier life of ours started is used again. QMP_REFUSED when
    * the server is another tool's: QEMU has only one.
    */
   async serve(signal: AbortSignal): Promise<void> {
     if (this.#isServing) return;
-    try {
-      await this.run(commands.startNbdServer(this.nbdPath), signal);
-    } catch (error) {
-      if (!isFault(error, "QMP_REFUSED")) throw error;
-      const isRunning = /already running/i.test(String(error.details.desc));
-      if (!isRunning) throw error;
-      if (!(await this.#listens(signal))) {
-        const message = `the NBD server of ${this.machine.name} is another tool's (QEMU has only one): end it there`;
-        throw new Fault("QMP_REFUSED", message, error.details, { cause: error });
-      }
+    const isOurs = await this.serving.start((command) => this.run(command, signal), signal);
+    if (!isOurs) {
+      const message = `the NBD server of ${this.machine.name} is another tool's (QEMU has only one): end it there`;
+      const details = { machine: this.machine.name, address: placeOf(this.serving) };
+      throw new Fault("QMP_REFUSED", message, details);
     }
     this.#isServing = true;
     this.#hasServed = true;
   }
 
   /**
-   * Stops the NBD server that `serve` started and removes its socket, unless another tool has come to use it: stopping it would
+   * Stops the NBD server that `serve` started, unless another tool has come to use it: stopping it would
    * end every export on it.
    */
   async stopServing(): Promise<void> {
@@ -158,10 +151,9 @@ export class Session {
     try {
       const exports = parseIds(await this.run(commands.queryExports()));
       if (!exports.every((id) => id.startsWith(ownPrefix(this.#group)))) return;
-      await this.run(commands.stopNbdServer());
+      await this.serving.stop((command) => this.run(command));
       this.doubt();
       this.#hasServed = false;
-      await rm(this.nbdPath, { force: true });
     } catch (error) {
       if (!isFault(error, "QMP_CLOSED", "QMP_REFUSED")) throw error;
     }
@@ -170,18 +162,5 @@ export class Session {
   async #drives(signal: AbortSignal): Promise<readonly GuestDrive[]> {
     const answer = await this.runIfKnown(commands.queryDrives(), signal);
     return answer === null ? [] : parseDrives(answer);
-  }
-
-  async #listens(signal: AbortSignal): Promise<boolean> {
-    const socket = connect({ path: this.nbdPath });
-    try {
-      await once(socket, "connect", { signal });
-      return true;
-    } catch {
-      signal.throwIfAborted();
-      return false;
-    } finally {
-      socket.destroy();
-    }
   }
 }

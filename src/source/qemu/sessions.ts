@@ -3,11 +3,12 @@ import { basename, join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import { Fault, isFault } from "../../base/fault.ts";
 import type { GroupName } from "../../core/ids.ts";
-import { daemonPrefix, ownNames, ownSocketFile } from "../../qemu/own-names.ts";
+import { daemonPrefix, ownCredentials, ownNames, ownSocketFile } from "../../qemu/own-names.ts";
 import { type StorageDaemon, startStorageDaemon } from "../../qemu/storage-daemon.ts";
 import type { Connector } from "./connector.ts";
 import { diskNameOf } from "./disk-place.ts";
 import { KeptOpen } from "./kept-open.ts";
+import { type Serving, socketServing, tlsServing } from "./serving.ts";
 import { Session } from "./session.ts";
 import type { QemuMachineSettings, QemuSourceOptions } from "./settings.ts";
 
@@ -82,7 +83,7 @@ export class Sessions implements AsyncDisposable {
   /** Names in the scratch directory that are in use now. */
   async inUse(): Promise<ReadonlySet<string>> {
     return new Set([
-      ...(await this.live()).map((session) => basename(session.nbdPath)),
+      ...(await this.live()).flatMap(({ serving }) => serving.scratchName ?? []),
       ...(await this.#offline.all()).map(({ daemon }) => basename(daemon.directory)),
     ]);
   }
@@ -104,12 +105,11 @@ export class Sessions implements AsyncDisposable {
     const { qmpPath } = machine;
     if (qmpPath === null) return null;
     const { group, scratch, files } = this.#options;
-    const nbdPath = join(scratch.directory, ownSocketFile(group, machine.name));
-    requireSocketPath(nbdPath);
+    const serving = servingOf(this.#options, machine);
     try {
       await files.makeDirectory(scratch.directory);
       const qmp = await this.#connector.connect({ ...machine, qmpPath }, signal);
-      return new Session({ group, machine, isLive: true, qmp, nbdPath });
+      return new Session({ group, machine, isLive: true, qmp, serving });
     } catch (error) {
       const hasImages = machine.disks.every((disk) => disk.image !== undefined);
       if (isFault(error, "QMP_MISSING") && hasImages) return null;
@@ -147,7 +147,7 @@ export class Sessions implements AsyncDisposable {
         machine: settings,
         isLive: false,
         qmp: daemon.qmp,
-        nbdPath: join(daemon.directory, "nbd"),
+        serving: socketServing(join(daemon.directory, "nbd"), files),
       });
       return { session, daemon, holds: 0 };
     } catch (error) {
@@ -155,6 +155,14 @@ export class Sessions implements AsyncDisposable {
       throw error;
     }
   }
+}
+
+function servingOf(options: QemuSourceOptions, machine: QemuMachineSettings): Serving {
+  const { group, scratch, files } = options;
+  if (machine.nbd) return tlsServing(machine.nbd, ownCredentials(group, machine.name), files);
+  const path = join(scratch.directory, ownSocketFile(group, machine.name));
+  requireSocketPath(path);
+  return socketServing(path, files);
 }
 
 /** Longest path of a unix socket on Linux (`sockaddr_un.sun_path` with its end). */

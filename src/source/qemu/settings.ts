@@ -27,8 +27,24 @@ export interface QemuMachineSettings {
   /** A QMP socket that nobody else uses; null when the machine is off for good. */
   readonly qmpPath: string | null;
   readonly disks: readonly QemuDiskSettings[];
+  /** Where its QEMU serves its disks to us when it runs on another host; else a unix socket in the scratch directory. */
+  readonly nbd?: QemuNbdSettings | undefined;
   /** What the machine's description says instead of what QEMU tells. */
   readonly boot?: Partial<Omit<MachineDefinition, "disks">> | undefined;
+}
+
+/**
+ * NBD over TLS with a QEMU on another host. Its QMP socket reaches us as a unix socket that somebody forwards (for instance
+ * `ssh -L /run/afterimage/db.qmp:/run/qemu/db.qmp`); the scratch directory must be one that both hosts have at the same path.
+ */
+export interface QemuNbdSettings {
+  /** An address of QEMU's host: QEMU listens there, we connect there, and its certificate bears it. */
+  readonly host: string;
+  readonly port: number;
+  /** Here: `ca-cert.pem`, `client-cert.pem`, `client-key.pem`. */
+  readonly tlsDirectory: string;
+  /** On QEMU's host, readable by QEMU: `ca-cert.pem`, `server-cert.pem`, `server-key.pem`. */
+  readonly qemuTlsDirectory: string;
 }
 
 /** Where old content goes while a point is read. */

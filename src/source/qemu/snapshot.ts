@@ -83,7 +83,7 @@ export class PointSnapshot implements Snapshot {
         );
         assert(freeze, "a disk was frozen that nobody planned");
         const reader = new DiskReader({
-          path: freeze.hold.session.nbdPath,
+          dial: () => freeze.hold.session.serving.dial(),
           exportName: frozen.names.pointExport,
           clock: this.#context.options.clock,
           signal: this.#lost.signal,
