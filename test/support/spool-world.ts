@@ -4,6 +4,7 @@ import { memoryFileSystem } from "../../src/base/memory-file-system.ts";
 import { MIB } from "../../src/base/units.ts";
 import type { JournalIntake, PointWriter, StagedDisk } from "../../src/core/journal.ts";
 import type { LinkHealth } from "../../src/core/link.ts";
+import type { Source } from "../../src/core/source.ts";
 import { attach } from "../../src/engine/attach.ts";
 import { type CycleOutcome, replicateOnce } from "../../src/engine/cycle.ts";
 import type { PhaseHook } from "../../src/engine/phase.ts";
@@ -36,9 +37,11 @@ export class LinkForTest {
   /** Decides for each call; `lost-answer`: the vault did it and nobody heard. */
   fate: (call: LinkCall) => "fine" | "lost" | "lost-answer" | "hangs" = () => "fine";
   readonly #journal: () => JournalIntake;
+  readonly #isDead: () => boolean;
 
-  constructor(journal: () => JournalIntake) {
+  constructor(journal: () => JournalIntake, isDead: () => boolean) {
     this.#journal = journal;
+    this.#isDead = isDead;
   }
 
   health(): LinkHealth {
@@ -92,7 +95,7 @@ export class LinkForTest {
 
   async #call<Value>(call: LinkCall, work: () => Promise<Value>): Promise<Value> {
     this.calls.push(call);
-    const fate = this.isUp ? this.fate(call) : "lost";
+    const fate = this.isUp && !this.#isDead() ? this.fate(call) : "lost";
     if (fate === "hangs") return new Promise(() => {});
     if (fate === "lost") throw new Fault("LINK_LOST", `injected at ${call}`);
     const value = await work();
@@ -128,9 +131,12 @@ export interface SpoolWorld extends EngineWorld {
 /** A world with an empty spool on files in memory. */
 export async function spoolWorld(seed: number): Promise<SpoolWorld> {
   const world = await engineWorld(seed);
-  const link = new LinkForTest(() => world.journal);
   const files = memoryFileSystem();
   const kills = new KillableFiles();
+  const link = new LinkForTest(
+    () => world.journal,
+    () => isDead(kills),
+  );
   const events: SpoolEvent[] = [];
   const open = async (): Promise<SpooledIntake> => {
     const { capBytes, reserveBytes, holder } = spooled;
@@ -169,7 +175,7 @@ export async function cutOnce(
   world: SpoolWorld,
   options: { onPhase?: PhaseHook; dirtyBytes?: number } = {},
 ): Promise<CycleOutcome> {
-  const { source } = world.connect();
+  const source = mortal(world.connect().source, world.kills);
   const { clock, prng, group, intake: journal } = world;
   const { signal } = new AbortController();
   const hook = options.onPhase === undefined ? {} : { onPhase: options.onPhase };
@@ -180,6 +186,39 @@ export async function cutOnce(
     ...{ source, journal, group, standing, clock, prng, signal, dirtyBytes },
     ...hook,
   });
+}
+
+/** From the first change of a file that did not happen on, a process that is killed does nothing at all. */
+function isDead({ mode, killAt, changes }: KillableFiles): boolean {
+  return mode === "killed" && killAt !== null && changes >= killAt;
+}
+
+/** A source that a dead process does not reach. */
+function mortal(source: Source, kills: KillableFiles): Source {
+  const alive = () => {
+    if (isDead(kills)) throw new Fault("QMP_CLOSED", "the replicator is dead");
+  };
+  return {
+    ...source,
+    freeze: async (request) => {
+      alive();
+      const snapshot = await source.freeze(request);
+      return {
+        ...snapshot,
+        release: async () => {
+          alive();
+          await snapshot.release();
+        },
+        forget: async (options) => {
+          alive();
+          await snapshot.forget(options);
+        },
+        [Symbol.asyncDispose]: async () => {
+          if (!isDead(kills)) await snapshot[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
 }
 
 /** Lets the virtual clock run while `work` is under way. */

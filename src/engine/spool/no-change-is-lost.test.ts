@@ -57,6 +57,7 @@ const event = fc.oneof(
 const attempt = fc.record({
   events: fc.array(event, { maxLength: 4 }),
   failAt: fc.option(fc.constantFrom(...phases), { freq: 1, nil: null }),
+  diesAt: fc.option(fc.constantFrom(...phases), { freq: 1, nil: null }),
   killFilesAfter: fc.option(fc.integer({ min: 0, max: 12 }), { freq: 1, nil: null }),
   linkFails: fc.option(
     fc.record({
@@ -99,7 +100,7 @@ describe("no change is lost, whatever happens to link, spool, replicator and gue
         expect(await wrongPoints(world)).toEqual([]);
       },
     );
-    await fc.assert(property, { numRuns: 60, timeout: 10_000 });
+    await fc.assert(property, { numRuns: 1500, timeout: 10_000, interruptAfterTimeLimit: 90_000 });
   });
 });
 
@@ -127,6 +128,7 @@ async function tryToCut(world: SpoolWorld, next: Attempt): Promise<void> {
   };
   const onPhase = (phase: string) => {
     if (next.guestWritesAtPhases) guestActs(world);
+    if (phase === next.diesAt) kills.killAt = kills.changes;
     if (phase === next.failAt) throw new Fault("STORAGE_FULL", "injected");
   };
   if (next.killFilesAfter !== null) kills.killAt = kills.changes + next.killFilesAfter;

@@ -4,6 +4,7 @@ import type { JournalIntake } from "../../core/journal.ts";
 import type { LinkHealth } from "../../core/link.ts";
 import type { Point } from "../../core/point.ts";
 import { faultOf } from "../fault-of.ts";
+import { wasHandedBack } from "../generation.ts";
 import { isLinkFault } from "../link-faults.ts";
 import { shipPoint } from "./ship-point.ts";
 import type { SpoolGroup } from "./spool-group.ts";
@@ -20,6 +21,8 @@ export interface ShipperOptions {
   readonly link: JournalIntake;
   readonly health: () => LinkHealth;
   readonly clock: Clock;
+  /** Ours. */
+  readonly holder: string;
   /** Asks the vault how the group stands and puts the spool in accord. */
   readonly reconcile: () => Promise<void>;
   /** No direct point is being written, or given up, when it resolves. */
@@ -100,7 +103,13 @@ export class Shipper {
 
   async #bear(error: unknown, next: SpooledPoint, signal: AbortSignal): Promise<void> {
     const fault = faultOf(error);
-    if (fault === null || isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) throw error;
+    if (fault === null) throw error;
+    if (isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) {
+      if (!wasHandedBack(error, this.#options.holder)) throw error;
+      // Ours under a later number: the vault says what becomes of points that were cut under the older.
+      this.#mustAsk = true;
+      return;
+    }
     if (fault.code === "SPOOL_CORRUPT") return this.#options.onLost(next, fault.message);
     const wasAsked = !this.#mustAsk;
     this.#mustAsk = true;

@@ -79,6 +79,7 @@ class VaultWithSpool implements SpooledIntake {
     this.#shipper = new Shipper({
       ...options,
       group,
+      holder: options.group.holder,
       reconcile: () => this.#reconcile(),
       untilLinkIsFree: () => this.#soon("giving a point up", this.#direct.isFree),
       onShipped: (shipped) => this.#onShipped(shipped),

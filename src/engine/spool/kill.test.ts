@@ -1,0 +1,12 @@
+import { describe, test } from "vitest";
+import { interruptEverywhere, works } from "./kill-cases-for-test.ts";
+
+const killsMax = 6;
+
+for (const mode of ["killed", "full"] as const) {
+  describe(`a replicator that is ${mode === "killed" ? "killed" : "out of room"} at changes of its files`, () => {
+    for (const [name, what] of Object.entries(works)) {
+      test(`in ${name} loses nothing`, () => interruptEverywhere(what, mode, killsMax));
+    }
+  });
+}
