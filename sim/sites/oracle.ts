@@ -63,6 +63,8 @@ export class SitesOracle {
   /** The engine took the point for sealed: from now on it must arrive. */
   noteCut(point: Point): void {
     this.#cut.set(point.id, point);
+    // Whoever was overtaken and has not heard of it yet cuts for nothing.
+    if (point.generation.number < this.#held.generation.number) this.#mayMiss.add(point.id);
     this.points.noteSafe(point.id);
   }
 

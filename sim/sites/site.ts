@@ -30,6 +30,7 @@ export class Site {
   readonly #run: (process: SiteProcess) => Promise<void>;
   #process: { readonly party: SiteProcess; readonly stop: AbortController } | null = null;
   #lives = 0;
+  #isWanted = false;
   /** What ended the world, when a process died of something that is no Fault. */
   bug: unknown = null;
 
@@ -62,7 +63,13 @@ export class Site {
     return this.#process?.party.life === life;
   }
 
+  /** Whether it is to be started again when it dies. */
+  get isWanted(): boolean {
+    return this.#isWanted;
+  }
+
   start(): void {
+    this.#isWanted = true;
     this.#lives += 1;
     const life = this.#scheduler.life(`${this.name} ${this.#lives}`);
     const stop = new AbortController();
@@ -78,6 +85,7 @@ export class Site {
 
   /** As SIGTERM: the process ends in its own time. */
   stop(): void {
+    this.#isWanted = false;
     this.#process?.stop.abort();
   }
 

@@ -97,7 +97,7 @@ export function drawSitesSwarm(prng: Prng): SitesSwarm {
     vault: { crash: drawCrash(prng, vaultCalls, 0.006), files: files(true) },
     clockJumpRate: rate(0.2, 0.005),
     spool: {
-      capBytes: pick(prng, [256 * KIB, MIB, 64 * MIB, 64 * MIB]),
+      capBytes: pick(prng, [3 * MIB, 3 * MIB, 64 * MIB]),
       goneRate: rate(0.15, 0.8),
     },
     channelCount: pick(prng, [1, 2, 4]),

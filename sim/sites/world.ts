@@ -218,10 +218,10 @@ class SitesWorld {
   async #drive(isDone: () => boolean): Promise<void> {
     const { scheduler, clock } = { scheduler: this.#scheduler, clock: this.#clock };
     const bug = () => this.#vault.bug ?? this.#replicator.bug ?? this.#rival.bug;
-    await drive(
-      { scheduler, clock, onWait: () => this.#onWait() },
-      () => bug() !== null || isDone(),
-    );
+    await drive({ scheduler, clock, onWait: () => this.#onWait() }, () => {
+      this.#seeToTheDead();
+      return bug() !== null || isDone();
+    });
     if (bug() !== null) throw bug();
   }
 
@@ -304,7 +304,7 @@ class SitesWorld {
         const misfortune = this.#isCalm
           ? "none"
           : this.#troubles.replicator.strike(operation, path);
-        if (misfortune === "lost") this.#oracle.excuseHole();
+        if (misfortune !== "none" && misfortune !== "full") this.#oracle.excuseHole();
         return this.#told(misfortune);
       },
       failSync: (content) => content.failSync(this.#prng),
@@ -355,7 +355,6 @@ class SitesWorld {
 
   /** All work waits: time passes, and with it life at both sites. */
   #onWait(): void {
-    this.#seeToTheDead();
     if (!this.#isCalm) this.#trouble();
   }
 
@@ -381,7 +380,7 @@ class SitesWorld {
   /** Whoever died is started again after a while. */
   #seeToTheDead(): void {
     for (const site of [this.#vault, this.#replicator]) {
-      if (site.isRunning) {
+      if (site.isRunning || !site.isWanted) {
         this.#startAtMs.delete(site);
         continue;
       }
