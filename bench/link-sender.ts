@@ -34,10 +34,6 @@ function open(): Link {
     clock: systemClock(),
     prng: systemPrng(),
     usesThreads: true,
-    onEvent: (event) => {
-      if (process.env["LINK_EVENTS"] !== undefined)
-        process.stderr.write(`${JSON.stringify(event)}\n`);
-    },
   });
 }
 

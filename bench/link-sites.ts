@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import { access, mkdir, rm } from "node:fs/promises";
+import { access, mkdir, readFile, rm } from "node:fs/promises";
 import net from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -26,6 +26,9 @@ export interface Shipment {
   readonly sentBytes: number;
   readonly resentBytes: number;
   readonly cpuMs: number;
+  readonly vaultCpuMs: number;
+  /** Of chunks that arrived again although the vault had them. */
+  readonly repeatedBytes: number;
 }
 
 /** 2 GiB of random data in a raw file: nothing in it compresses, is a hole or reads as zero. */
@@ -61,7 +64,7 @@ export async function shipOnce(options: {
   readonly relay?: (port: number) => Promise<AsyncDisposable & { readonly port: number }>;
 }): Promise<Shipment> {
   const { socketPath, identities, directory } = options;
-  const nodeOptions = (process.env["LINK_NODE_OPTIONS"] ?? "").split(" ").filter(Boolean);
+  const nodeOptions = (process.env.LINK_NODE_OPTIONS ?? "").split(" ").filter(Boolean);
   const vault = spawn(
     process.execPath,
     [...nodeOptions, beside("link-vault.ts"), directory, identities],
@@ -69,7 +72,8 @@ export async function shipOnce(options: {
   );
   const ended = once(vault, "exit");
   try {
-    const [line] = (await once(createInterface(vault.stdout), "line")) as [string];
+    const lines = createInterface(vault.stdout);
+    const [line] = (await once(lines, "line")) as [string];
     await using relay = await options.relay?.(Number(line));
     const port = relay?.port ?? Number(line);
     const run = await runProgram(process.execPath, [
@@ -77,12 +81,23 @@ export async function shipOnce(options: {
       ...[beside("link-sender.ts"), socketPath, exportName, String(port), identities],
     ]);
     const vaultRssBytes = (await rssBytesMaxOf(vault.pid ?? 0)) ?? 0;
-    return { ...(JSON.parse(run.stdout) as Omit<Shipment, "vaultRssBytes">), vaultRssBytes };
+    const vaultCpuMs = await cpuMsOf(vault.pid ?? 0);
+    vault.kill("SIGTERM");
+    const [repeated] = (await once(lines, "line")) as [string];
+    const repeatedBytes = Number(repeated);
+    return { ...(JSON.parse(run.stdout) as Shipment), vaultRssBytes, vaultCpuMs, repeatedBytes };
   } finally {
     vault.kill("SIGTERM");
     await ended;
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** User and system time of a process so far (proc(5); a clock tick is 10 ms on Linux). */
+async function cpuMsOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** nbdcopy over TLS into `nbdkit --tls=require file` with a flush at the end; from its start to its end. */

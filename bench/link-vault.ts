@@ -26,10 +26,6 @@ await using receiver = linkReceiver({
   clock,
   prng,
   usesThreads: true,
-  onEvent: (event) => {
-    if (process.env["LINK_EVENTS"] !== undefined)
-      process.stderr.write(`vault: ${JSON.stringify(event)}\n`);
-  },
 });
 await using listener = await listenTls({
   host: "127.0.0.1",
@@ -43,3 +39,5 @@ await using listener = await listenTls({
 });
 process.stdout.write(`${listener.address.port}\n`);
 await once(process, "SIGTERM");
+const repeatedBytes = receiver.sessions().reduce((sum, at) => sum + at.repeatedBytes, 0);
+process.stdout.write(`${repeatedBytes}\n`);

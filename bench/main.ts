@@ -8,7 +8,18 @@ import { describeMachine } from "./machine.ts";
 type Bench = (options: BenchOptions) => Promise<BenchResult>;
 
 /** Each is `bench/NAME.ts`, which exports an async function of its own name. */
-const names = ["pull", "cycle", "scale", "ingest", "view", "compress", "guest", "rpo"];
+const names = [
+  "pull",
+  "cycle",
+  "scale",
+  "ingest",
+  "view",
+  "compress",
+  "guest",
+  "rpo",
+  "ship",
+  "wan",
+];
 
 async function load(name: string): Promise<Bench> {
   const module: Readonly<Record<string, Bench>> = await import(`./${name}.ts`);

@@ -77,6 +77,7 @@ class Receiver implements LinkReceiver {
       groups: [...session.groups.keys()],
       lastHeardMs: session.lastHeardMs,
       chunkBytes: session.chunkBytes,
+      repeatedBytes: session.repeatedBytes,
     }));
   }
 

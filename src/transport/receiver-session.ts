@@ -46,6 +46,7 @@ export class ReceiverSession implements ChannelSession {
   readonly lostGroups = new Set<GroupName>();
   lastHeardMs: number;
   chunkBytes = 0;
+  repeatedBytes = 0;
   readonly #surroundings: SessionSurroundings;
   readonly #channels = new Set<ReceiverChannel>();
   readonly #log = new RequestLog();
@@ -188,11 +189,12 @@ export class ReceiverSession implements ChannelSession {
     body: Uint8Array,
     room: Room | null,
   ): void {
+    this.chunkBytes += header.bodyLengthBytes;
     if (!this.#take(header.request)) {
+      this.repeatedBytes += header.bodyLengthBytes;
       room?.release();
       return;
     }
-    this.chunkBytes += header.bodyLengthBytes;
     void this.#answer(channel, header, "answer", async () => {
       try {
         return await this.#writeInTurn(header.stream, decodeChunk(body));

@@ -48,6 +48,8 @@ export interface SessionStatus {
   readonly lastHeardMs: number;
   /** Of chunks taken from the wire, as they came. */
   readonly chunkBytes: number;
+  /** Of these, sent again although they had arrived; thrown away. */
+  readonly repeatedBytes: number;
 }
 
 /** The vault's end of all its links. */
