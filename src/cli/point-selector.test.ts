@@ -66,3 +66,11 @@ describe("no point", () => {
     }
   });
 });
+
+test("any instant of the span in which nothing changed names its point", () => {
+  const [first, second] = points;
+  const spans = [{ ...first!, currentAtMs: Date.parse("2026-11-21T10:00:01.900Z") }, second!];
+  for (const at of ["10:00:00.005", "10:00:01", "10:00:01.900"]) {
+    expect(selectPoint(spans, `2026-11-21T${at}Z`, group).sequence, at).toBe(10);
+  }
+});

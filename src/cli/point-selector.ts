@@ -6,7 +6,7 @@ import type { Point } from "../core/point.ts";
 const idPrefixLengthMin = 4;
 /** What a person may write for a point; stands in the help of every verb that takes one. */
 export const pointSelectorHelp =
-  "newest, oldest, #12 or 12 (sequence), the first 4 or more digits of an id, or an ISO time (the newest point not after it)";
+  "newest, oldest, #12 or 12 (sequence), the first 4 or more digits of an id, or an ISO time (the newest point not after it: any instant from TAKEN to CURRENT UNTIL names that point)";
 
 /** What a selector is matched against. */
 export type SelectablePoint = Pick<Point, "id" | "sequence" | "instant">;

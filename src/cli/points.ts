@@ -10,7 +10,7 @@ import { readGroup } from "./vault-access.ts";
 export function pointsVerb(context: CommandContext): Command {
   return verbCommand(
     "points",
-    "list the recovery points of a group, oldest first",
+    "list the recovery points of a group, oldest first, and until when each shows the source as it was",
     "afterimage points /srv/vault erp",
   )
     .argument("<vault>", "the vault's directory")
@@ -46,6 +46,8 @@ function table(points: readonly Point[], context: CommandContext): string {
       { title: "POINT", align: "right" },
       { title: "ID" },
       { title: "TAKEN" },
+      { title: "CURRENT UNTIL" },
+      { title: "CLOCK", align: "right" },
       { title: "AGE", align: "right" },
       { title: "CONSISTENCY" },
       { title: "CHANGED", align: "right" },
@@ -57,6 +59,8 @@ function table(points: readonly Point[], context: CommandContext): string {
       `#${point.sequence}`,
       point.id,
       formatInstant(point.instant.lowerMs),
+      point.currentAtMs === null ? "-" : formatInstant(point.currentAtMs),
+      clockOf(point),
       formatSeconds((nowMs - point.instant.lowerMs) / 1000),
       consistencyOf(point),
       formatBytes(point.cost.dirtyBytes),
@@ -70,6 +74,13 @@ function table(points: readonly Point[], context: CommandContext): string {
 function consistencyOf(point: Point): string {
   const { reached, isGroupConsistent } = point.consistency;
   return isGroupConsistent ? reached : `${reached}, not one instant`;
+}
+
+/** What the vault's clock showed beyond the taker's, which `TAKEN` is by. */
+function clockOf({ clock }: Point): string {
+  if (clock === null) return "-";
+  const sign = clock.offsetMs < 0 ? "" : "+";
+  return `${sign}${clock.offsetMs} ± ${clock.errorMs} ms`;
 }
 
 function checksOf(point: Point): string {

@@ -1,6 +1,8 @@
 /** Where a command writes. Results go to `out`, everything for a person who waits to `err`. */
 export interface Terminal {
   readonly isErrorInteractive: boolean;
+  /** Whether a person sees stdout as it is written. */
+  readonly isOutInteractive: boolean;
   /** Writes whole lines to stdout. */
   out(text: string): void;
   /** Whether anything was written to stdout. */
@@ -14,6 +16,7 @@ export function processTerminal(): Terminal {
   let hasOut = false;
   return {
     isErrorInteractive: process.stderr.isTTY,
+    isOutInteractive: process.stdout.isTTY,
     out: (text) => {
       hasOut = true;
       process.stdout.write(`${text}\n`);
@@ -35,6 +38,7 @@ export function recordedTerminal(): RecordedTerminal {
   let err = "";
   return {
     isErrorInteractive: false,
+    isOutInteractive: false,
     out: (text) => {
       out += `${text}\n`;
     },

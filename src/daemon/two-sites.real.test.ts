@@ -63,7 +63,34 @@ test("a second replicator of the same state is refused", async () => {
   });
 });
 
-test("both sides tell Prometheus only what can be read", async () => {
+test("status tells the same of both sites", async () => {
+  const status = async (site: "vault" | "replicator", place: string) =>
+    JSON.parse(await both.command(site, "status", place, "--json"));
+  const replicator = await status("replicator", both.stateDirectory);
+  expect(replicator).toMatchObject({
+    replicator: { name: "protected" },
+    process: {
+      role: "replicator",
+      link: { isUp: true, clock: { errorMs: expect.any(Number) } },
+      groups: [{ name: "erp", state: "replicating", trouble: null }],
+    },
+    alarms: [],
+  });
+  const vault = await status("vault", both.vaultDirectory);
+  expect(vault).toMatchObject({
+    writer: { role: "vault" },
+    groups: [{ name: "erp", custody: { peer: { name: "protected" } } }],
+  });
+  const [told] = replicator.process.groups;
+  const [kept] = vault.groups;
+  expect(told.telemetry.rpoSeconds).toBeLessThan(60);
+  expect(kept.rpoSeconds).toBeLessThan(60);
+  expect(Math.abs(kept.newest.sequence - told.telemetry.newest.sequence)).toBeLessThan(3);
+  const text = await both.command("replicator", "status", both.stateDirectory);
+  expect(text).toMatch(/^Replicator protected[\s\S]*\nLink to .*: up for/);
+});
+
+test("a replicator tells Prometheus what can be read", async () => {
   const { host, port } = (await both.replicator.seen(says("Serving metrics."))) as unknown as {
     host: string;
     port: number;
