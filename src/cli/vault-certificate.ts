@@ -26,7 +26,7 @@ export function certificateCommand(context: CommandContext): Command {
   return verbCommand(
     "certificate",
     "make key and certificate for a host that reads points over NBD",
-    "afterimage vault certificate recovery-host --vault /srv/vault --out /root/afterimage-tls",
+    "afterimage vault certificate recovery-host --vault /srv/vault --out /etc/afterimage-tls",
   )
     .argument("<name>", "the host, or whatever reads")
     .addOption(vaultOption())

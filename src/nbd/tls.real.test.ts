@@ -3,6 +3,11 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { join } from "node:path";
 import { describe, test } from "vitest";
+import {
+  type CredentialsForTest,
+  credentialsForTest,
+  writeCredentials,
+} from "../../test/support/tls-credentials.ts";
 import { seededPrng } from "../base/prng.ts";
 import { MIB } from "../base/units.ts";
 import type { NbdAddress } from "./address.ts";
@@ -12,11 +17,6 @@ import { fixedExports } from "./export.ts";
 import { memoryExport } from "./memory-export.ts";
 import { serveNbd } from "./server.ts";
 import type { NbdServerIncident } from "./server-options.ts";
-import {
-  type CredentialsForTest,
-  credentialsForTest,
-  writeCredentials,
-} from "./test-credentials.ts";
 import { isInstalled, run, runWell, startServer } from "./test-programs.ts";
 import { scratchDirectory } from "./test-scratch.ts";
 

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
+import { credentialsForTest } from "../../test/support/tls-credentials.ts";
 import { connectNbd } from "./client.ts";
 import { listNbdExports } from "./list.ts";
 import { option, optionError, optionReply } from "./protocol.ts";
 import { serveNbd } from "./server.ts";
 import { faultOf } from "./test-admitted.ts";
-import { credentialsForTest } from "./test-credentials.ts";
 import { exportWish } from "./test-hostile-client.ts";
 import { scriptedServer, uint64 } from "./test-hostile-server.ts";
 import { served, sizeBytes } from "./test-served.ts";

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { MIB } from "../../base/units.ts";
 import type { MachineName } from "../../core/ids.ts";
 import { blockSizeBytes } from "../../core/limits.ts";
-import { credentialsForTest, writeCredentials } from "../../nbd/test-credentials.ts";
+import { credentialsForTest, writeCredentials } from "../../../test/support/tls-credentials.ts";
 import { ownCredentials } from "../../qemu/own-names.ts";
 import {
   diskName,

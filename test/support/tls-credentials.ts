@@ -1,12 +1,12 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { systemClock } from "../base/clock.ts";
-import { memoryFileSystem } from "../base/memory-file-system.ts";
-import type { TlsIdentity } from "../tls/identity.ts";
-import { type IdentitiesForTest, identitiesForTest } from "../tls/identity-for-test.ts";
-import { admitReaders, issueReader } from "../tls/readers.ts";
-import type { NbdClientTls } from "./client-options.ts";
-import type { NbdServerTls } from "./server-tls.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { memoryFileSystem } from "../../src/base/memory-file-system.ts";
+import type { NbdClientTls } from "../../src/nbd/client-options.ts";
+import type { NbdServerTls } from "../../src/nbd/server-tls.ts";
+import type { TlsIdentity } from "../../src/tls/identity.ts";
+import { type IdentitiesForTest, identitiesForTest } from "../../src/tls/identity-for-test.ts";
+import { admitReaders, issueReader } from "../../src/tls/readers.ts";
 
 /** A vault's authority, a server that admits its reader, and that reader. */
 export interface CredentialsForTest {
