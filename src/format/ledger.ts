@@ -54,6 +54,12 @@ export interface LedgerEnd {
   readonly lengthBytes: number;
 }
 
+/** The same, with where the head itself begins: what is behind it can be told from what was put in its place. */
+export interface LedgerMark extends LedgerEnd {
+  readonly head: LedgerHead;
+  readonly headPositionBytes: number;
+}
+
 /** Where reading begins. */
 export const ledgerStart: LedgerEnd = { head: null, lengthBytes: 0 };
 
@@ -201,6 +207,13 @@ export function decodeLedger(bytes: Uint8Array): {
   const decoder = new LedgerDecoder();
   const records = [...decoder.decode(bytes, true)];
   return { records, tail: decoder.tail };
+}
+
+/** Number and hash of the record that `bytes` are, whole and nothing else; null when they are none. Says nothing of what it follows. */
+export function headOfRecord(bytes: Uint8Array): LedgerHead | null {
+  const framed = frameOf(bytes);
+  if (typeof framed === "string" || framed.length !== bytes.length) return null;
+  return { number: readUint64(viewOf(framed), 16), hash: hexOf(hashOfRecord(framed)) };
 }
 
 /** The bytes of the record that `rest` begins with, its checksum right; or how it fails. */

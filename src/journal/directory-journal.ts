@@ -22,6 +22,7 @@ import { Group, type GroupOptions } from "./group.ts";
 import { recoverGroup } from "./group-recovery.ts";
 import { named } from "./group-state.ts";
 import { IndexCache } from "./index-cache.ts";
+import { type CheckpointSpans, checkpointSpans, LedgerCheckpoint } from "./ledger-checkpoint.ts";
 import type { LedgerFile } from "./ledger-file.ts";
 import { type MoveBaseOptions, type MoveBaseResult, moveBase } from "./move-base.ts";
 import { DeltaPointWriter, refused } from "./point-writer.ts";
@@ -43,6 +44,8 @@ export interface OpenJournalOptions extends GroupOptions {
    * stay so. May answer differently while a delta is being written.
    */
   readonly codecOf?: CodecOf;
+  /** How often what the ledger adds up to is written, for tests. */
+  readonly checkpointSpans?: CheckpointSpans;
 }
 
 /** How chunks of a disk are stored. */
@@ -52,8 +55,10 @@ export type CodecOf = (disk: DiskName) => Codec;
 export async function openDirectoryJournal(options: OpenJournalOptions): Promise<DirectoryJournal> {
   const group = new Group(options);
   const staging = new Staging(options.files, options.layout);
-  const ledger = await recoverGroup(group, staging, options.clock);
-  return new DirectoryJournal({ group, staging, ledger, options });
+  const { file: ledger, mark, records } = await recoverGroup(group, staging, options.clock);
+  const spans = options.checkpointSpans ?? checkpointSpans;
+  const checkpoint = new LedgerCheckpoint(group, mark, records, spans);
+  return new DirectoryJournal({ group, staging, ledger, checkpoint, options });
 }
 
 /**
@@ -67,6 +72,7 @@ export class DirectoryJournal implements Journal {
   readonly indexCache: IndexCache;
   readonly options: OpenJournalOptions;
   readonly #confirmations: Confirmations;
+  readonly #checkpoint: LedgerCheckpoint;
   #isWriting = false;
   /** Ends when the seals and raised generations asked for so far have ended. */
   #lastCommit: Promise<unknown> = Promise.resolve();
@@ -78,12 +84,14 @@ export class DirectoryJournal implements Journal {
     group: Group;
     staging: Staging;
     ledger: LedgerFile;
+    checkpoint: LedgerCheckpoint;
     options: OpenJournalOptions;
   }) {
     this.group = parts.group;
     this.staging = parts.staging;
     this.ledger = parts.ledger;
     this.options = parts.options;
+    this.#checkpoint = parts.checkpoint;
     this.#confirmations = new Confirmations(parts.group, parts.options.clock);
     this.indexCache = new IndexCache(parts.group.files, parts.group.layout.indexCache);
     this.refreshIndexCache();
@@ -214,8 +222,9 @@ export class DirectoryJournal implements Journal {
 
   /** Appends to the ledger and follows it in memory. */
   async enter(...entries: readonly LedgerEntry[]): Promise<number> {
-    const atMs = await this.ledger.append(...entries);
+    const { atMs, mark } = await this.ledger.append(...entries);
     for (const entry of entries) this.group.state.apply(entry, atMs);
+    this.#checkpoint.advance(mark, entries.length);
     return atMs;
   }
 
@@ -232,6 +241,7 @@ export class DirectoryJournal implements Journal {
       if (!isFault(error)) throw error; // Advisory: whoever confirmed will confirm again.
     });
     await this.indexCache.settled();
+    await this.#checkpoint.close();
     await this.ledger[Symbol.asyncDispose]();
   }
 

@@ -1,13 +1,23 @@
+import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { type Fault, isFault } from "../base/fault.ts";
+import type { FileSystem } from "../base/file-system.ts";
 import { parseDiskIdentity } from "../core/ids.ts";
 import type { PointCost } from "../core/point.ts";
 import { type DeltaReader, openDelta } from "../delta/reader.ts";
+import { type LedgerMark, type LedgerRecord, ledgerStart } from "../format/ledger.ts";
 import type { LedgerEntry } from "../format/ledger-entry.ts";
 import { type Group, groupUnknown } from "./group.ts";
 import { GroupState } from "./group-state.ts";
-import { LedgerFile, readLedger, setTailAside } from "./ledger-file.ts";
+import {
+  type Appended,
+  LedgerFile,
+  type ReadLedger,
+  readLedger,
+  setTailAside,
+} from "./ledger-file.ts";
+import { type LedgerState, readLedgerState } from "./ledger-state.ts";
 import { checkMaySeal } from "./seal-rules.ts";
 import type { Staging } from "./staging.ts";
 import { parseDeltaName } from "./vault-layout.ts";
@@ -20,20 +30,21 @@ import { parseDeltaName } from "./vault-layout.ts";
  */
 export async function recoverGroup(group: Group, staging: Staging, clock: Clock) {
   const { files, layout, notes } = group;
-  const state = new GroupState();
-  const ledger = await readLedger(files, layout.ledger, ({ entry, atMs }) => {
-    state.apply(entry, atMs);
-  });
+  const ledger = await readWholeState(group);
   if (ledger === null) throw groupUnknown(layout);
   const tailNote = await setTailAside(files, layout.ledger, ledger);
   if (tailNote !== null) notes.push(tailNote);
-  group.state = state;
+  group.state = ledger.state;
+  let { mark, records } = ledger;
   const file = await LedgerFile.open(files, layout.ledger, clock, ledger);
   try {
     for (const name of await files.list(layout.incoming)) {
       await files.remove(join(layout.incoming, name));
     }
-    await enterSealedHead(group, file);
+    for (const { appended, count } of await enterSealedHead(group, file)) {
+      mark = appended.mark;
+      records += count;
+    }
     await tidyDeltas(group);
     notes.push(...(await staging.recover(group.state)));
     await removeNobodysBases(group, staging);
@@ -43,7 +54,49 @@ export async function recoverGroup(group: Group, staging: Staging, clock: Clock)
     await file[Symbol.asyncDispose]();
     throw error;
   }
-  return file;
+  assert(mark !== null, "a ledger has a first record");
+  return { file, mark, records };
+}
+
+/** What a ledger adds up to, and what of that no written state has. */
+interface WholeState extends ReadLedger {
+  readonly state: GroupState;
+  /** Null for a ledger without any record. */
+  readonly mark: LedgerMark | null;
+  readonly records: number;
+}
+
+/** Reads a ledger, from the last written state on where that can be believed. Null when there is none. LEDGER_CORRUPT, VAULT_VERSION. */
+async function readWholeState({ files, layout }: Group): Promise<WholeState | null> {
+  const from = await readLedgerState(files, layout);
+  try {
+    return await readFrom(files, layout.ledger, from);
+  } catch (error) {
+    if (from === null || !isFault(error, "LEDGER_CORRUPT")) throw error;
+    return await readFrom(files, layout.ledger, null);
+  }
+}
+
+async function readFrom(
+  files: FileSystem,
+  path: string,
+  from: LedgerState | null,
+): Promise<WholeState | null> {
+  const state = from?.state ?? new GroupState();
+  let mark = from?.mark ?? null;
+  let records = 0;
+  const take = (record: LedgerRecord) => {
+    const { entry, atMs, number, hash, positionBytes, lengthBytes } = record;
+    state.apply(entry, atMs);
+    records += 1;
+    mark = {
+      head: { number, hash },
+      lengthBytes: positionBytes + lengthBytes,
+      headPositionBytes: positionBytes,
+    };
+  };
+  const read = await readLedger(files, path, take, mark ?? ledgerStart);
+  return read === null ? null : { ...read, state, mark, records };
 }
 
 const setAsideFor = [
@@ -55,7 +108,8 @@ const setAsideFor = [
 ] as const;
 
 /** A delta that was renamed into place and not entered: the crash came between the two. */
-async function enterSealedHead(group: Group, ledger: LedgerFile): Promise<void> {
+async function enterSealedHead(group: Group, ledger: LedgerFile) {
+  const entered: { readonly appended: Appended; readonly count: number }[] = [];
   const { files, layout, state } = group;
   const known = knownFiles(group);
   for (const name of await files.list(layout.deltas)) {
@@ -67,14 +121,16 @@ async function enterSealedHead(group: Group, ledger: LedgerFile): Promise<void> 
       checkMaySeal(state, reader.header);
       await files.syncDirectory(layout.deltas);
       const entries = await sealedEntries(group, reader, name);
-      const atMs = await ledger.append(...entries);
-      for (const entry of entries) state.apply(entry, atMs);
+      const appended = await ledger.append(...entries);
+      for (const entry of entries) state.apply(entry, appended.atMs);
+      entered.push({ appended, count: entries.length });
       group.notes.push(`Point #${reader.header.sequence} was sealed and is now in the ledger.`);
     } catch (error) {
       if (!isFault(error, ...setAsideFor)) throw error;
       await setAside(group, name, error);
     }
   }
+  return entered;
 }
 
 async function sealedEntries(group: Group, reader: DeltaReader, file: string) {

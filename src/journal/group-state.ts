@@ -50,6 +50,22 @@ export interface SealedAs {
 type SealedBody = Extract<LedgerEntry, { kind: "point-sealed" }>["body"];
 type MergedBody = Extract<LedgerEntry, { kind: "deltas-merged" }>["body"];
 
+/** All that a state knows, as plain values; objects in it may be shared and are never changed. */
+export interface GroupStateParts {
+  readonly group: GroupName | null;
+  readonly vault: string | null;
+  readonly position: number;
+  readonly generation: Generation | null;
+  readonly formerHolders: readonly (readonly [string, number])[];
+  readonly headSequence: number;
+  readonly forgottenSequenceMax: number;
+  /** In the order in which they were sealed. */
+  readonly open: readonly LedgerPoint[];
+  /** With their sequences, in the order in which they were retired. */
+  readonly retired: readonly (readonly [number, SealedAs])[];
+  readonly deltas: readonly LedgerDelta[];
+}
+
 /** What the ledger's records add up to. Holds nothing that is not in the ledger. */
 export class GroupState {
   group: GroupName | null = null;
@@ -71,19 +87,36 @@ export class GroupState {
 
   /** The same state, to be changed on its own. */
   copy(): GroupState {
-    const copy = new GroupState();
-    copy.group = this.group;
-    copy.vault = this.vault;
-    copy.position = this.position;
-    copy.generation = this.generation;
-    copy.#formerHolders = new Map(this.#formerHolders);
-    copy.headSequence = this.headSequence;
-    copy.#open = new Map(this.#open);
-    copy.forgottenSequenceMax = this.forgottenSequenceMax;
-    copy.#retired = new Map(this.#retired);
-    copy.#ids = new Map(this.#ids);
-    copy.#deltas = [...this.#deltas];
-    return copy;
+    return GroupState.of(this.parts());
+  }
+
+  parts(): GroupStateParts {
+    const { group, vault, position, generation, headSequence, forgottenSequenceMax } = this;
+    return {
+      ...{ group, vault, position, generation, headSequence, forgottenSequenceMax },
+      formerHolders: [...this.#formerHolders],
+      open: [...this.#open.values()],
+      retired: [...this.#retired],
+      deltas: [...this.#deltas],
+    };
+  }
+
+  /** The state that has these parts. */
+  static of(parts: GroupStateParts): GroupState {
+    const state = new GroupState();
+    state.group = parts.group;
+    state.vault = parts.vault;
+    state.position = parts.position;
+    state.generation = parts.generation;
+    state.headSequence = parts.headSequence;
+    state.forgottenSequenceMax = parts.forgottenSequenceMax;
+    state.#formerHolders = new Map(parts.formerHolders);
+    state.#open = new Map(parts.open.map((point) => [point.facts.sequence, point]));
+    state.#retired = new Map(parts.retired);
+    state.#deltas = [...parts.deltas];
+    for (const [sequence, { id }] of parts.retired) state.#ids.set(id, sequence);
+    for (const { facts } of parts.open) state.#ids.set(facts.id, facts.sequence);
+    return state;
   }
 
   /** The points that can be opened, oldest first. */

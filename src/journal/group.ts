@@ -152,7 +152,7 @@ export interface GroupReader {
 export async function openGroupReader(options: GroupOptions): Promise<GroupReader> {
   const group = new Group(options);
   const { layout, files } = group;
-  const follower = new LedgerFollower(files, layout.ledger);
+  const follower = new LedgerFollower(files, layout);
   const refresh = async () => {
     const state = await follower.look();
     if (state === null) throw groupUnknown(layout);

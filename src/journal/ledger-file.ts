@@ -9,6 +9,7 @@ import {
   LedgerDecoder,
   type LedgerEnd,
   type LedgerHead,
+  type LedgerMark,
   type LedgerRecord,
   ledgerStart,
   ledgerWindowBytesMax,
@@ -19,6 +20,14 @@ import type { LedgerEntry } from "../format/ledger-entry.ts";
 export interface ReadLedger extends LedgerEnd {
   /** What stands behind the last whole record, and why it is none; null when nothing does. */
   readonly tail: { readonly lengthBytes: number; readonly reason: "short" | "damaged" } | null;
+}
+
+/** What became of records that were appended. */
+export interface Appended {
+  /** When they were written. */
+  readonly atMs: number;
+  /** Behind the last of them. */
+  readonly mark: LedgerMark;
 }
 
 /** Read at once; more only for a record that is longer. */
@@ -129,8 +138,8 @@ export class LedgerFile implements AsyncDisposable {
     return this.#head;
   }
 
-  /** Appends records as one write; durable when it resolves, none of them there when it rejects. Returns their time. STORAGE_*. */
-  append(...entries: readonly LedgerEntry[]): Promise<number> {
+  /** Appends records, one at least, as one write; durable when it resolves, none of them there when it rejects. STORAGE_*. */
+  append(...entries: readonly LedgerEntry[]): Promise<Appended> {
     return this.#inTurn(() => this.#appendNow(entries));
   }
 
@@ -160,7 +169,7 @@ export class LedgerFile implements AsyncDisposable {
     await this.#file[Symbol.asyncDispose]();
   }
 
-  async #appendNow(entries: readonly LedgerEntry[]): Promise<number> {
+  async #appendNow(entries: readonly LedgerEntry[]): Promise<Appended> {
     await this.#settleNow();
     const atMs = Math.max(0, Math.floor(this.#clock.nowMs()));
     let head = this.#head;
@@ -183,9 +192,11 @@ export class LedgerFile implements AsyncDisposable {
       throw error;
     }
     this.#isUncertain = false;
+    assert(head !== null, "a ledger has a first record");
     this.#head = head;
     this.#lengthBytes += bytes.length;
-    return atMs;
+    const headPositionBytes = this.#lengthBytes - (records.at(-1)?.length ?? 0);
+    return { atMs, mark: { head, lengthBytes: this.#lengthBytes, headPositionBytes } };
   }
 
   /** Whether a failed append could not be cut off yet. */

@@ -7,6 +7,7 @@ import { LedgerFile, readLedger } from "./ledger-file.ts";
 import { LedgerFollower } from "./ledger-follower.ts";
 
 const path = "/ledger";
+const layout = { ledger: path, ledgerState: "/ledger.state" };
 const clock = systemClock();
 const moved = (sequence: number): LedgerEntry => ({
   kind: "base-moved",
@@ -38,7 +39,7 @@ async function watchedLedger() {
     await using file = await files.open(path, "write");
     await file.truncate(sizeBytes);
   };
-  return { files, follower: new LedgerFollower({ ...files, open }, path), reads, append, cut };
+  return { files, follower: new LedgerFollower({ ...files, open }, layout), reads, append, cut };
 }
 
 test("looking again reads only what was appended, and nothing when nothing was", async () => {

@@ -3,6 +3,8 @@ import type { FileSystem } from "../base/file-system.ts";
 import { type LedgerEnd, type LedgerRecord, ledgerStart } from "../format/ledger.ts";
 import { GroupState } from "./group-state.ts";
 import { type ReadLedger, readLedger } from "./ledger-file.ts";
+import { readLedgerState } from "./ledger-state.ts";
+import type { GroupLayout } from "./vault-layout.ts";
 
 /**
  * Follows a ledger that another process writes: what was read once is not read again. A writer may cut off a record that it could not
@@ -10,15 +12,17 @@ import { type ReadLedger, readLedger } from "./ledger-file.ts";
  */
 export class LedgerFollower {
   readonly #files: FileSystem;
+  readonly #layout: Pick<GroupLayout, "ledger" | "ledgerState">;
   readonly #path: string;
   #end: LedgerEnd = ledgerStart;
   #sizeBytes = -1;
   #state = new GroupState();
   #lastTurn: Promise<unknown> = Promise.resolve();
 
-  constructor(files: FileSystem, path: string) {
+  constructor(files: FileSystem, layout: Pick<GroupLayout, "ledger" | "ledgerState">) {
     this.#files = files;
-    this.#path = path;
+    this.#layout = layout;
+    this.#path = layout.ledger;
   }
 
   /**
@@ -35,10 +39,19 @@ export class LedgerFollower {
     const status = await this.#files.stat(this.#path);
     if (status === null) return null;
     if (status.sizeBytes === this.#sizeBytes) return this.#state;
+    if (this.#end.head === null) await this.#beginWithWritten();
     if (await this.#goOn()) return this.#state;
     const state = new GroupState();
     const read = await this.#read(state, ledgerStart);
     return read === null ? null : this.#take(state, read);
+  }
+
+  /** The writer has written what the ledger adds up to now and then: the rest is read from there. */
+  async #beginWithWritten(): Promise<void> {
+    const written = await readLedgerState(this.#files, this.#layout);
+    if (written === null) return;
+    this.#state = written.state;
+    this.#end = written.mark;
   }
 
   /** Whether what stands behind the part that is known follows from it. */
@@ -47,7 +60,9 @@ export class LedgerFollower {
     const state = this.#state.copy();
     try {
       const read = await this.#read(state, this.#end);
-      if (read === null || read.lengthBytes === this.#end.lengthBytes) return false;
+      // Nothing new, and another size than before: something else may stand there now.
+      const isSame = read?.lengthBytes === this.#end.lengthBytes && this.#sizeBytes >= 0;
+      if (read === null || isSame) return false;
       this.#take(state, read);
       return true;
     } catch (error) {

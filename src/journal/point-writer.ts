@@ -70,7 +70,7 @@ export class DeltaPointWriter implements PointWriter {
 
   async adopt(staged: StagedDisk): Promise<void> {
     assert(staged instanceof StagedBlocks, "staged by this journal");
-    const { kind, identity } = staged.status;
+    const { kind, identity, resumeAtBytes, sizeBytes } = staged.status;
     const place = this.#places.get(identity);
     const disk = place === undefined ? undefined : this.#header.disks[place];
     if (place === undefined || disk === undefined) {
@@ -78,6 +78,10 @@ export class DeltaPointWriter implements PointWriter {
     }
     if ((kind === "base") !== (disk.previousSizeBytes === null)) {
       const message = `${disk.name} was staged as ${kind}, which the point does not say`;
+      throw refused(this.#header, message);
+    }
+    if (resumeAtBytes !== sizeBytes) {
+      const message = `${disk.name} is staged up to ${resumeAtBytes} of ${sizeBytes} bytes only`;
       throw refused(this.#header, message);
     }
     await staged.prepareToSeal(this.#header.id, disk.sizeBytes);

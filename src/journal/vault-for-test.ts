@@ -9,6 +9,7 @@ import { seededPrng } from "../base/prng.ts";
 import type { Codec } from "../format/codec.ts";
 import type { CodecOf, DirectoryJournal } from "./directory-journal.ts";
 import { testGroup } from "./history-for-test.ts";
+import type { CheckpointSpans } from "./ledger-checkpoint.ts";
 import { MemoryLockTable } from "./memory-locks.ts";
 import { sqliteLocks } from "./sqlite-locks.ts";
 import { initVault, openVault, type Vault } from "./vault.ts";
@@ -34,6 +35,7 @@ export interface TestVaultOptions {
   readonly codec?: Codec;
   readonly codecOf?: CodecOf;
   readonly clock?: Clock;
+  readonly checkpointSpans?: CheckpointSpans;
   /** Stands between the journal and its files. */
   readonly wrap?: (files: FileSystem) => FileSystem;
 }
@@ -99,7 +101,12 @@ async function testVault(
     layout: groupLayout(directory, testGroup),
     reopen: async () => {
       await close();
-      const { codec = "raw", codecOf, wrap = (inner: FileSystem) => inner } = options;
+      const {
+        codec = "raw",
+        codecOf,
+        checkpointSpans: spans,
+        wrap = (inner: FileSystem) => inner,
+      } = options;
       const vault = await openVault({
         ...parts,
         files: wrap(files),
@@ -107,6 +114,7 @@ async function testVault(
         locks: medium.locks(),
         codec,
         ...(codecOf === undefined ? {} : { codecOf }),
+        ...(spans === undefined ? {} : { checkpointSpans: spans }),
       });
       await vault.createGroup(testGroup);
       const journal = await vault.journal(testGroup);

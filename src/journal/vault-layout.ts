@@ -6,6 +6,8 @@ import type { PointHeader } from "../core/point.ts";
 export interface GroupLayout {
   readonly directory: string;
   readonly ledger: string;
+  /** What the ledger adds up to; derived, may be deleted at any time. */
+  readonly ledgerState: string;
   readonly deltas: string;
   readonly incoming: string;
   readonly base: string;
@@ -52,6 +54,7 @@ export function groupLayout(vault: string, group: GroupName): GroupLayout {
   return {
     directory,
     ledger: join(directory, "ledger"),
+    ledgerState: join(directory, "ledger.state"),
     deltas: join(directory, "deltas"),
     incoming: join(directory, "incoming"),
     base: join(directory, "base"),

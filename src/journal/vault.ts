@@ -10,6 +10,7 @@ import { type DiskName, type GroupName, parseGroupName } from "../core/ids.ts";
 import type { Codec } from "../format/codec.ts";
 import { type CodecOf, type DirectoryJournal, openDirectoryJournal } from "./directory-journal.ts";
 import { type GroupReader, openGroupReader } from "./group.ts";
+import type { CheckpointSpans } from "./ledger-checkpoint.ts";
 import { LedgerFile } from "./ledger-file.ts";
 import { groupLayout, groupsDirectory, vaultFile, writerLockFile } from "./vault-layout.ts";
 import type { VaultLocks } from "./vault-locks.ts";
@@ -74,6 +75,8 @@ export interface OpenVaultOptions {
   readonly codec?: Codec;
   /** Instead of `codec`, by disk and group and at any time anew; what comes compressed stays so. */
   readonly codecOf?: (disk: DiskName, group: GroupName) => Codec;
+  /** How often what a ledger adds up to is written, for tests. */
+  readonly checkpointSpans?: CheckpointSpans;
 }
 
 /** An open vault. Disposing releases the writer lock; journals and views opened from it must be disposed before. */
@@ -116,10 +119,11 @@ export async function openVault(options: OpenVaultOptions): Promise<Vault> {
     journal: async (name) => {
       requireLock(lock);
       await mustExist(name);
-      const { clock, codec = "raw", codecOf } = options;
+      const { clock, codec = "raw", codecOf, checkpointSpans } = options;
       const ofGroup: CodecOf = (disk) => codecOf?.(disk, name) ?? codec;
       const storing = codecOf === undefined ? { codec } : { codec, codecOf: ofGroup };
-      return openDirectoryJournal({ ...groupOptions(name), clock, ...storing });
+      const spans = checkpointSpans === undefined ? {} : { checkpointSpans };
+      return openDirectoryJournal({ ...groupOptions(name), clock, ...storing, ...spans });
     },
     reader: async (name) => {
       await mustExist(name);

@@ -5,6 +5,7 @@ import { type CheckOptions, checkBase, checkDelta } from "./check-files.ts";
 import { type Damage, type JudgedDamage, judgeDamages } from "./damage.ts";
 import type { Group } from "./group.ts";
 import type { GroupState } from "./group-state.ts";
+import { readLedger } from "./ledger-file.ts";
 import { type ChainDelta, chainOf } from "./view.ts";
 
 export interface VerifyOptions {
@@ -52,7 +53,7 @@ export interface VerifyReport {
 const problemsMax = 100;
 
 /**
- * Hashes the base and the deltas that open points read. The oldest and the newest point are pinned meanwhile, so that a writer may go
+ * Checks the ledger's chain (LEDGER_CORRUPT) and hashes the base and the deltas that open points read. The oldest and the newest point are pinned meanwhile, so that a writer may go
  * on sealing, thinning and moving the base: nothing that is being read goes. What only retired points would show is not reported.
  */
 export async function verifyGroup(
@@ -60,6 +61,8 @@ export async function verifyGroup(
   lookAgain: () => Promise<void>,
   options: VerifyOptions,
 ): Promise<VerifyReport> {
+  // Whoever opened the group may have begun in the middle of its ledger: verifying is the whole chain.
+  await readLedger(group.files, group.layout.ledger, () => {});
   await using pins = new AsyncDisposableStack();
   const state = await pinEnds(group, lookAgain, options.point ?? null, pins);
   const newest = options.point === undefined ? state.head : group.pointNamed(options.point);
