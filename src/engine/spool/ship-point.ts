@@ -31,7 +31,7 @@ export async function shipPoint(options: {
   const entries = Array.from({ length: reader.index.entryCount }, (_, entry) => entry);
   const shipped = mapOrdered(entries, chunksInFlightMax, async (entry) => {
     signal.throwIfAborted();
-    await unlessAborted(signal, shipEntry(reader, writer, entry, point));
+    await unlessAborted(signal, shipEntry({ reader, writer, header, entry, point }));
   });
   for await (const _ of shipped) signal.throwIfAborted();
   for (const request of point.adopted) {
@@ -52,18 +52,26 @@ export async function shipPoint(options: {
   );
 }
 
-async function shipEntry(
-  reader: DeltaReader,
-  writer: PointWriter,
-  entry: number,
-  point: SpooledPoint,
-): Promise<void> {
-  const { index, header } = reader;
-  const disk = header.disks[index.disk(entry)]!.identity;
+async function shipEntry(options: {
+  readonly reader: DeltaReader;
+  readonly writer: PointWriter;
+  readonly header: PointHeader;
+  readonly entry: number;
+  readonly point: SpooledPoint;
+}): Promise<void> {
+  const { reader, writer, entry, point } = options;
+  const { index } = reader;
+  const disk = options.header.disks[index.disk(entry)]!;
   const [offsetBytes, lengthBytes] = [index.offsetBytes(entry), index.lengthBytes(entry)];
-  if (index.isZero(entry)) return writer.zero(disk, offsetBytes, lengthBytes);
+  if (index.isZero(entry)) {
+    // What a disk was cut by before the vault's head need not be cut off again.
+    const reachBytes = Math.max(disk.sizeBytes, disk.previousSizeBytes ?? 0);
+    const withinBytes = Math.min(lengthBytes, reachBytes - offsetBytes);
+    if (withinBytes > 0) await writer.zero(disk.identity, offsetBytes, withinBytes);
+    return;
+  }
   const { codec, list, payload } = await asSpoolCorrupt(point, () => reader.readStored(entry));
-  await writer.writeStored(disk, { offsetBytes, lengthBytes, codec, list, payload });
+  await writer.writeStored(disk.identity, { offsetBytes, lengthBytes, codec, list, payload });
 }
 
 /**

@@ -193,6 +193,28 @@ describe("a lost answer does no harm", () => {
   }
 });
 
+test("a point that goes on from one that was sealed unheard is cut to that one's disks", async () => {
+  const world = await begun(24);
+  for (let at = 0; at < 40; at += 1) {
+    world.estate.write(dataDisk, at * blockSizeBytes, new Uint8Array(blockSizeBytes).fill(9));
+  }
+  await cutPoints(world, 1);
+  world.estate.resize(dataDisk, 512);
+  world.link.fate = (call) => {
+    if (call === "seal") world.link.isUp = false;
+    return call === "seal" ? "lost-answer" : "fine";
+  };
+  await expect(cutOnce(world)).rejects.toMatchObject({ code: "LINK_LOST" });
+  world.link.fate = () => "fine";
+  await cutOnce(world);
+  world.estate.resize(dataDisk, 20 * blockSizeBytes);
+  await cutOnce(world);
+  world.link.isUp = true;
+  await shipAll(world);
+  expect(sequences(world)).toEqual([1, 2, 3, 4, 5]);
+  expect(await wrongPoints(world)).toEqual([]);
+});
+
 describe("a point in time is never held for the link", () => {
   test("a link that fails under a point diverts it: the same snapshot is read again", async () => {
     const world = await begun(30);
