@@ -56,3 +56,15 @@ export function parseBitmapName(text: string): BitmapName | null {
   if (!/^[1-9][0-9]{0,15}$/.test(size) || !Number.isSafeInteger(Number(size))) return null;
   return { group, id, sizeBytes: Number(size), disk: parseDiskName(rest[0] ?? "") };
 }
+
+const countingPrefix = "afterimage-assess";
+
+/** The name of a bitmap that only counts, for an assessment: not one that `parseBitmapName` knows. */
+export function countingBitmapName(group: GroupName, id: PointId, counter: string): string {
+  return `${countingPrefix}:${group}:${id}:${counter}`;
+}
+
+/** Whether a bitmap is one of the group's assessments', of any life. */
+export function isCountingBitmap(group: GroupName, name: string): boolean {
+  return name.startsWith(`${countingPrefix}:${group}:`);
+}

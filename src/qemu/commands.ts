@@ -98,6 +98,12 @@ export const addFrozenBitmap = (node: string, name: string): TransactionAction =
   data: { node, name, granularity: blockSizeBytes, persistent: false, disabled: true },
 });
 
+/** Makes a bitmap clean; it goes on recording. */
+export const clearBitmap = (node: string, name: string): TransactionAction => ({
+  type: "block-dirty-bitmap-clear",
+  data: { node, name },
+});
+
 /** Adds what one bitmap has to another. */
 export const mergeBitmap = (node: string, from: string, target: string): TransactionAction => ({
   type: "block-dirty-bitmap-merge",

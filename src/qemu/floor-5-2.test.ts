@@ -28,6 +28,7 @@ const everything = {
   addRecordingBitmap: commands.transaction([commands.addRecordingBitmap("data", "n", false)]),
   addFrozenBitmap: commands.transaction([commands.addFrozenBitmap("data", "f")]),
   mergeBitmap: commands.transaction([commands.mergeBitmap("data", "h", "f")]),
+  clearBitmap: commands.transaction([commands.clearBitmap("data", "h")]),
   startCopyBeforeWrite: commands.transaction([commands.startCopyBeforeWrite(copy)]),
   removeBitmap: commands.removeBitmap("data", "h"),
   cancelJob: commands.cancelJob("j"),

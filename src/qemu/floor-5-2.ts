@@ -54,6 +54,7 @@ const action = z.discriminatedUnion("type", [
     }),
   }),
   z.strictObject({ type: z.literal("block-dirty-bitmap-remove"), data: z.strictObject(bitmapOf) }),
+  z.strictObject({ type: z.literal("block-dirty-bitmap-clear"), data: z.strictObject(bitmapOf) }),
   z.strictObject({ type: z.literal("blockdev-backup"), data: backup }),
 ]);
 

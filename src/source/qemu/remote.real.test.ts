@@ -3,10 +3,10 @@ import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { credentialsForTest, writeCredentials } from "../../../test/support/tls-credentials.ts";
 import { MIB } from "../../base/units.ts";
 import type { MachineName } from "../../core/ids.ts";
 import { blockSizeBytes } from "../../core/limits.ts";
-import { credentialsForTest, writeCredentials } from "../../../test/support/tls-credentials.ts";
 import { ownCredentials } from "../../qemu/own-names.ts";
 import {
   diskName,

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { basename, join } from "node:path";
+import { readSmallFile } from "../../base/atomic-file.ts";
 import { Fault, isFault } from "../../base/fault.ts";
 import type { FileSystem } from "../../base/file-system.ts";
 import { MIB } from "../../base/units.ts";
@@ -134,12 +135,10 @@ async function readCredentials(directory: string, files: FileSystem): Promise<Nb
 }
 
 async function readText(path: string, files: FileSystem): Promise<string> {
-  await using file = await files.open(path, "read");
-  const { sizeBytes } = (await files.stat(path)) ?? { sizeBytes: 0 };
-  if (sizeBytes > pemBytesMax) {
-    throw new Fault("CONFIG_INVALID", `${path} is too long for a certificate`, { path, sizeBytes });
-  }
-  const bytes = new Uint8Array(sizeBytes);
-  const length = await file.read(bytes, 0);
-  return new TextDecoder().decode(bytes.subarray(0, length));
+  const bytes = await readSmallFile(files, path, pemBytesMax).catch((error: unknown) => {
+    if (!(error instanceof RangeError)) throw error;
+    throw new Fault("CONFIG_INVALID", error.message, { path }, { cause: error });
+  });
+  if (bytes === null) throw new Fault("STORAGE_MISSING", `${path}: no such file`, { path });
+  return new TextDecoder().decode(bytes);
 }

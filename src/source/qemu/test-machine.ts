@@ -10,6 +10,8 @@ import { connectPatiently, type GuestDisk, type TestHost } from "./test-guest.ts
 
 export interface TestMachine extends AsyncDisposable {
   readonly qmpPath: string;
+  /** For a second client beside the first. */
+  readonly secondQmpPath: string;
   readonly qmp: Qmp;
   readonly pid: number;
   /** Runs a qemu-io command on the device of a disk, as if its guest had done it. */
@@ -52,6 +54,7 @@ export async function startTestMachine(
 ): Promise<TestMachine> {
   const qmpPath = join(host.directory, `${name}.qmp`);
   const controlPath = join(host.directory, `${name}.control`);
+  const secondQmpPath = join(host.directory, `${name}.second`);
   await rm(controlPath, { force: true });
   const blocks = disks.flatMap(({ name: disk, format = "qcow2", sectorBytes = 512, iothread }) => [
     "-blockdev",
@@ -67,6 +70,7 @@ export async function startTestMachine(
     ...["-machine", "q35,accel=tcg", "-m", "64", "-nodefaults", "-no-user-config"],
     ...["-display", "none", ...(options.isPaused ? ["-S"] : [])],
     ...["-qmp", `unix:${qmpPath},server=on,wait=off`],
+    ...["-qmp", `unix:${secondQmpPath},server=on,wait=off`],
     ...["-qmp", `unix:${controlPath},server=on,wait=off`],
     ...blocks,
   ];
@@ -82,6 +86,7 @@ export async function startTestMachine(
   };
   const machine: TestMachine = {
     qmpPath,
+    secondQmpPath,
     qmp,
     pid: child.pid ?? 0,
     async io(disk, command) {
