@@ -34,6 +34,8 @@ export interface TestSitesOptions {
   readonly cutAfterBytes?: () => number;
   readonly link?: Partial<OpenLinkOptions>;
   readonly receiver?: Partial<LinkReceiverOptions>;
+  /** A receiver of others to connect to, instead of one's own. */
+  readonly to?: LinkReceiver;
   /** Called with each pair before its ends are used. */
   readonly onPair?: (pair: { sender: MemoryChannel; receiver: MemoryChannel }) => void;
 }
@@ -44,7 +46,7 @@ export function testSites(options: TestSitesOptions): TestSites {
   const { pieceBytes = 64 * 1024 } = options;
   const prng = seededPrng(seed);
   const makeReceiver = () => linkReceiver({ openGroup, clock, prng, ...options.receiver });
-  let receiver = makeReceiver();
+  let receiver = options.to ?? makeReceiver();
   let isReachable = true;
   const channels: TestSites["channels"] = [];
   const dial: Dial = async () => {
@@ -70,7 +72,7 @@ export function testSites(options: TestSitesOptions): TestSites {
     },
     [Symbol.asyncDispose]: async () => {
       await link[Symbol.asyncDispose]();
-      await receiver[Symbol.asyncDispose]();
+      if (options.to === undefined) await receiver[Symbol.asyncDispose]();
     },
   };
 }
