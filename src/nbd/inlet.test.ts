@@ -23,6 +23,17 @@ function reader(inlet: Inlet, lengths: readonly number[]) {
 const lengths = fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 12 });
 
 describe("an inlet", () => {
+  test("keeps what landed before anybody asked for it, though more lands in the same place", () => {
+    const inlet = new Inlet(() => {});
+    for (const byte of [1, 2, 3]) {
+      const lent = inlet.lend();
+      lent[0] = byte;
+      inlet.landed(1, lent);
+    }
+    const parts = reader(inlet, [2, 1]);
+    assert.deepEqual(parts.map(String), ["1,2", "3"]);
+  });
+
   test("gives the same parts however the bytes arrive", () => {
     fc.assert(
       fc.property(lengths, fc.array(fc.nat(30)), fc.boolean(), (wanted, cuts, isLent) => {

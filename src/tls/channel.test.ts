@@ -3,9 +3,17 @@ import { type ChannelHarness, channelContract } from "../../sim/channel-contract
 import { systemClock } from "../base/clock.ts";
 import { memoryFileSystem } from "../base/memory-file-system.ts";
 import { seededPrng } from "../base/prng.ts";
+import { tlsChannel } from "./channel.ts";
+import { connectUnchecked, secureContextOf } from "./dial.ts";
 import { joinVault } from "./join.ts";
 import { openReplicatorIdentity } from "./replicator-identity.ts";
-import { ClockForTest, never, type VaultForTest, vaultForTest } from "./vault-for-test.ts";
+import {
+  ClockForTest,
+  never,
+  type VaultForTest,
+  vaultForTest,
+  vaultIdForTest,
+} from "./vault-for-test.ts";
 
 const clock = systemClock();
 
@@ -161,6 +169,53 @@ test("closing the listener ends every channel, politely", async () => {
   expect(await far.closed).toBeNull();
   expect((await near.closed)?.code).toBe("LINK_LOST");
   await expect(identity.dial({ signal: never })).rejects.toMatchObject({ code: "LINK_LOST" });
+});
+
+test("a channel ends before one key has protected more than it may", async () => {
+  const vault = await vaultForTest({ clock });
+  const identity = await enrolled(vault);
+  const connected = await connectUnchecked({
+    address: vault.listener.address,
+    secureContext: secureContextOf(identity.current()),
+    trust: null,
+    clock,
+    signal: never,
+  });
+  const peer = { name: "vault", role: "vault", id: vaultIdForTest, address: "" } as const;
+  const near = tlsChannel({ ...connected, peer, recordsMax: 3 });
+  const far = await vault.channel(0);
+  far.receive(() => null);
+  near.receive(() => null);
+  await near.send([new Uint8Array(16_384 * 3)]);
+  await near.send([new Uint8Array(1)]);
+  expect(await near.closed).toMatchObject({ code: "LINK_LOST", details: { records: 4 } });
+  await expect(near.send([new Uint8Array(1)])).rejects.toMatchObject({ code: "LINK_LOST" });
+  expect((await far.closed)?.code).toBe("LINK_LOST");
+});
+
+test("nothing is handed over any more once a channel is being disposed", async () => {
+  const time = new ClockForTest(clock.nowMs());
+  const vault = await vaultForTest({ clock });
+  const identity = await enrolled(vault, time);
+  const near = await identity.dial({ signal: never });
+  // The far end takes nothing, so what near sent last cannot leave, and disposing has to wait.
+  const far = await vault.channel(0);
+  near.send([new Uint8Array(64_000_000)]).catch(() => {}); // It ends with the channel.
+  let isDisposing = false;
+  let late = 0;
+  near.receive(() => {
+    if (isDisposing) late += 1;
+    return null;
+  });
+  const disposed = near[Symbol.asyncDispose]();
+  isDisposing = true;
+  const before = near.receivedBytes;
+  await far.send([new Uint8Array(100_000)]);
+  while (near.receivedBytes < before + 100_000) await new Promise((go) => setImmediate(go));
+  time.advance(1_000);
+  await disposed;
+  expect(await near.closed).toBeNull();
+  expect(late).toBe(0);
 });
 
 test("dialling ends when it is aborted, or when nobody finishes the handshake in time", async () => {

@@ -11,6 +11,11 @@ import type { Channel, Peer } from "../core/channel.ts";
 const unsentBytesMax = MIB;
 /** Parts below this size are joined before they are encrypted: each write is at least one record of its own. */
 const joinedPartBytesMax = 16 * KIB;
+/**
+ * Records under one key. RFC 8446, 5.5, bounds AES-GCM at 2^24.5 full records, and Node offers no way to change keys: a channel
+ * that has sent so much ends, 256 GiB at most, and its link opens another. The same for what is received, which the peer counts.
+ */
+const recordsMaxDefault = 2 ** 24;
 /** How long what was sent last may take to leave after dispose. */
 const goodbyeMs = 1000;
 
@@ -21,6 +26,8 @@ export interface TlsChannelParts {
   readonly raw: Socket;
   readonly peer: Peer;
   readonly clock?: Clock;
+  /** For tests: records sent before the channel ends. */
+  readonly recordsMax?: number;
 }
 
 /** A channel that can also be cut by its owner, with a reason that `closed` then gives. */
@@ -51,10 +58,13 @@ class SocketChannel implements TlsChannel {
   #isTaking = false;
   /** Decrypted before the socket stopped reading: at most what one read of the kernel brought. */
   readonly #kept: Uint8Array[] = [];
+  readonly #recordsMax: number;
   #unsentBytes = 0;
+  #records = 0;
   #waiting: PromiseWithResolvers<void>[] = [];
 
-  constructor({ socket, raw, peer, clock }: TlsChannelParts) {
+  constructor({ socket, raw, peer, clock, recordsMax }: TlsChannelParts) {
+    this.#recordsMax = recordsMax ?? recordsMaxDefault;
     this.peer = peer;
     this.#socket = socket;
     this.#raw = raw;
@@ -78,7 +88,8 @@ class SocketChannel implements TlsChannel {
   send(parts: readonly Uint8Array[]): Promise<void> {
     if (this.#isOver || this.#isDisposed) return Promise.reject(this.#lost(null));
     for (const bytes of joined(parts)) this.#write(bytes);
-    if (this.#unsentBytes < unsentBytesMax) return Promise.resolve();
+    if (this.#records > this.#recordsMax) this.#end(this.#usedUp());
+    if (this.#unsentBytes < unsentBytesMax || this.#isOver) return Promise.resolve();
     const room = Promise.withResolvers<void>();
     this.#waiting.push(room);
     return room.promise;
@@ -139,6 +150,8 @@ class SocketChannel implements TlsChannel {
   /** Hands bytes over, or keeps them while the last are being taken; returns whether to go on reading. */
   #deliver(bytes: Uint8Array): boolean {
     if (this.#isOver || this.#take === null) return false;
+    // We said goodbye: what still comes is read to see the other side's end, and nobody wants it.
+    if (this.#isDisposed) return true;
     if (this.#isTaking) {
       this.#kept.push(bytes);
       return false;
@@ -164,6 +177,7 @@ class SocketChannel implements TlsChannel {
   }
 
   #write(bytes: Uint8Array): void {
+    this.#records += Math.ceil(bytes.length / recordBytesMax);
     this.#unsentBytes += bytes.length;
     this.#socket.write(bytes, () => {
       this.#unsentBytes -= bytes.length;
@@ -182,6 +196,12 @@ class SocketChannel implements TlsChannel {
     for (const { reject } of this.#waiting) reject(reason ?? this.#lost(null));
     this.#waiting = [];
     this.#close(this.#isDisposed ? null : reason);
+  }
+
+  #usedUp(): Fault {
+    const { name, address } = this.peer;
+    const message = `the connection with ${name} sent as much as one key may protect`;
+    return new Fault("LINK_LOST", message, { address, records: this.#records });
   }
 
   #lost(cause: unknown): Fault {

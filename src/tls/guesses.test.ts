@@ -61,7 +61,11 @@ test("a wrong secret, an unknown, an expired and a used invitation all look alik
   const fresh = await invite(vault);
   await join(fresh, time);
   const secretOf = ({ secret }: Invitation) => Buffer.from(secret).toString("hex");
+  // A request of somebody else's key: right in all but the last byte of its signature.
+  const forged = Buffer.from(requestDer);
+  forged[forged.length - 1] = (forged.at(-1) ?? 0) ^ 1;
   const cases: readonly (readonly [RegExp, Uint8Array])[] = [
+    [/not proven/, ask({ request: forged.toString("base64") })],
     [/wrong secret for the invitation of site-a/, ask({ secret: "00".repeat(32) })],
     [/an invitation that there is not/, ask({ invitation: "f".repeat(16) })],
     [/has expired/, ask({ invitation: expired.id, secret: secretOf(expired) })],

@@ -61,6 +61,15 @@ test("a certificate is made anew when a third of its life is left, at start and 
   expect((await open("vault.example")).current()).toEqual(identity.current());
 });
 
+test("a vault that was away starts with a new certificate", async () => {
+  const { files, clock, open } = fixture();
+  await files.makeDirectory("/vault");
+  const first = (await open("vault.example")).current();
+  clock.advance(21 * dayMs);
+  const second = (await open("vault.example")).current();
+  expect(second.certificatePem).not.toBe(first.certificatePem);
+});
+
 test("a full disk does not end renewing", async () => {
   const { files, clock, open } = fixture();
   await files.makeDirectory("/vault");
