@@ -248,6 +248,19 @@ function stagingContract(makeSubject: () => Promise<JournalSubject>): void {
     await history.check(await subject.reopen());
   });
 
+  test("a sync that was not read to its end is not taken over", async () => {
+    await using subject = await makeSubject();
+    const journal = await subject.reopen();
+    const history = new TestHistory(12);
+    const { name, identity } = history.addDisk("db/data", mib);
+    const syncId = drawPointId(history.prng);
+    const request = { kind: "base", disk: name, identity, sizeBytes: mib, syncId } as const;
+    await using staged = await journal.stage(request);
+    await staged.checkpoint(mib - blockSizeBytes);
+    await using writer = await journal.begin(history.header(journal));
+    await expect(writer.adopt(staged)).rejects.toMatchObject({ code: "SEAL_REFUSED" });
+  });
+
   test("what was staged under another kind or identity is discarded", async () => {
     await using subject = await makeSubject();
     const journal = await subject.reopen();
