@@ -110,7 +110,7 @@ function telemetryTable(groups: WriterState["groups"]): string {
     { title: "BACKLOG", align: "right" as const },
     right("ETA"),
     { title: "WAY" },
-    right("STORED/DATA"),
+    right("COMPRESSED TO"),
   ];
   const rows = groups.map(({ name, state, telemetry }) => {
     if (telemetry === undefined) return [name, state];
@@ -127,7 +127,9 @@ function telemetryTable(groups: WriterState["groups"]): string {
       backlog.points === 0 ? "none" : waits,
       orDash(telemetry.etaSeconds, formatSeconds),
       telemetry.way ?? "-",
-      totals.dataBytes === 0 ? "-" : (totals.storedBytes / totals.dataBytes).toFixed(2),
+      totals.dataBytes === 0
+        ? "-"
+        : `${Math.round((100 * totals.storedBytes) / totals.dataBytes)} %`,
     ];
   });
   return formatTable(columns, rows);
@@ -151,7 +153,7 @@ function linkText(link: LinkState): string {
   const facts = [
     `${link.isUp ? "up" : "DOWN"} for ${formatSeconds(link.sinceSeconds)}`,
     `round trip ${orDash(link.roundTripMs, (ms) => `${ms.toFixed(1)} ms`)}`,
-    `${orDash(bytesPerSecond, (rate) => `${formatBytes(rate)}/s`)} of late`,
+    bytesPerSecond === null ? "rate not known yet" : `${formatBytes(bytesPerSecond)}/s of late`,
     cap === "-" ? "no cap" : cap,
     `clocks ${orDash(clock, ({ offsetMs, errorMs }) => `${offsetMs} ms ± ${errorMs} ms apart`)}`,
     `on the wire: ${formatBytes(link.sentBytes)} sent, ${formatBytes(link.receivedBytes)} received, ${formatBytes(link.resentBytes)} again`,

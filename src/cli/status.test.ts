@@ -97,7 +97,7 @@ describe("a replicator", () => {
     expect(lines[3]).toMatch(/DOWN for 1 min 5 s; round trip 51\.4 ms; .*cap 1\.00 MiB\/s/);
     expect(lines[3]).toMatch(/-12 ms ± 26 ms apart; on the wire: 1\.00 GiB sent/);
     expect(stdout).toMatch(/erp +replicating +#12 +1 min 11 s +15\.0 s +4\.0 s \/ 9\.0 s \/ 1 min/);
-    expect(stdout).toMatch(/3\.00 MiB in 3 +9\.0 s +spool +0\.25/);
+    expect(stdout).toMatch(/3\.00 MiB in 3 +9\.0 s +spool +25 %/);
     expect(stdout).toContain("erp: a point each 4.0 s: changes gather faster");
     expect(stdout).toContain("! erp: it hurts");
   });

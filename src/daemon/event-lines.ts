@@ -21,10 +21,9 @@ export function linesOf(event: LineEvent): readonly string[] {
     case "late":
       return [`a cycle took longer than the interval; ${event.skipped} starts were left out`];
     case "current":
+    case "interval": // Told with what is expected of it and what came of the one before.
     case "spool":
       return [];
-    case "interval":
-      return [`next point in ${formatSeconds(event.waitSeconds)}: ${event.reason}`];
     case "diverted":
       return [`${describeFault(event.fault)}; the point is read again into the spool`];
     case "sync-window":

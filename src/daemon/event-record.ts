@@ -39,10 +39,11 @@ function ownRecordOf(event: EngineEvent): LogRecord {
         facts: { point: event.point, atMs: event.atMs },
       };
     case "interval":
-      return info("The interval changed.", {
-        waitSeconds: event.waitSeconds,
-        reason: event.reason,
-      });
+      return {
+        level: "debug",
+        message: "The interval changed.",
+        facts: { waitSeconds: event.waitSeconds, reason: event.reason },
+      };
     case "diverted":
       return warn("A point is read again into the spool.", faultFacts(event.fault));
     case "sync-window":

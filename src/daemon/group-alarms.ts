@@ -3,6 +3,7 @@ import { formatSeconds } from "../base/units.ts";
 import type { GroupName } from "../core/ids.ts";
 import type { EngineEvent } from "../engine/events.ts";
 import type { AlarmBook } from "./alarm-book.ts";
+import type { LinkComplaint } from "./link-judge.ts";
 
 /** A fault that was met so often in a row is no longer expected to pass by itself. */
 const attemptsBorneMax = 5;
@@ -92,6 +93,12 @@ export class GroupAlarms {
     }
     const message = `the newest point at the vault is ${formatSeconds(rpoSeconds)} old, the target is ${formatSeconds(targetRpoSeconds)}`;
     this.#raise("target", "alarm", new Fault("TARGET_MISSED", message));
+  }
+
+  /** What is to be said of the link; null when it is enough. */
+  link(complaint: LinkComplaint | null): void {
+    if (complaint === null) this.#clear("link");
+    else this.#raise("link", complaint.severity, complaint.fault);
   }
 
   /** Raises the group's own alarm of that kind. */

@@ -49,10 +49,9 @@ export class GroupInterval implements IntervalPolicy {
     return { seconds, reason };
   }
 
-  /** The least target that an interval would hold, when none holds the one that is asked for; else null. */
-  get attainableRpoSeconds(): number | null {
-    const inForce = this.#adaptive?.inForce;
-    return inForce === undefined || inForce.isHeld ? null : inForce.attainableRpoSeconds;
+  /** Unique bytes that change in so many seconds, as learned; `nowMs` is monotonic. */
+  uniqueBytesIn(seconds: number, nowMs: number): number {
+    return this.#adaptive?.uniqueBytesIn(seconds, nowMs) ?? 0;
   }
 
   next(facts: IntervalFacts): IntervalDecision {

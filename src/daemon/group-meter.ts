@@ -31,6 +31,7 @@ export class GroupMeter {
   #sync: SyncProgress | null = null;
   #disks: readonly AttachedDisk[] = [];
   #dirtyBytes: number | null = null;
+  #fixedSeconds = 0;
   #totals: Totals = {
     points: 0,
     dirtyBytes: 0,
@@ -48,6 +49,16 @@ export class GroupMeter {
   /** How each disk's changes are known. */
   get disks(): readonly AttachedDisk[] {
     return this.#disks;
+  }
+
+  /** Since the process started. */
+  get totals(): Totals {
+    return this.#totals;
+  }
+
+  /** What a point takes besides its bytes: freezing and sealing, as of the newest. */
+  get fixedSeconds(): number {
+    return this.#fixedSeconds;
   }
 
   /** What had changed at the newest point; null before the first. */
@@ -101,7 +112,7 @@ export class GroupMeter {
               currentAtMs: newest.currentAtMs,
             },
       backlog: { points: spool?.points ?? 0, bytes: spool?.bytes ?? 0 },
-      etaSeconds: sync?.etaSeconds ?? spool?.shippingEtaSeconds ?? null,
+      etaSeconds: sync?.etaSeconds ?? (spool?.points ? spool.shippingEtaSeconds : null),
       interval: interval(),
       way: this.#way,
       sync:
@@ -131,6 +142,8 @@ export class GroupMeter {
     };
     this.#way = report.via;
     this.#dirtyBytes = dirtyBytes;
+    const { freeze = 0, seal = 0 } = report.phasesMs;
+    this.#fixedSeconds = (freeze + seal) / 1000;
     if (report.lagSeconds !== null) this.#lagSeconds = report.lagSeconds;
     this.#disks = this.#disks.map(({ name }) => ({ name, state: "tracked", cause: null }));
   }

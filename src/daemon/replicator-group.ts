@@ -22,6 +22,7 @@ import { GroupInterval } from "./group-interval.ts";
 import { GroupMeter } from "./group-meter.ts";
 import { GroupPace } from "./group-pace.ts";
 import { describeFault } from "./group-writer.ts";
+import { judgeGroupLink } from "./link-judge.ts";
 import { syncOpening } from "./link-plan.ts";
 import { noteInterval, noteReads } from "./note-changes.ts";
 import { openSource } from "./qemu-group-source.ts";
@@ -61,6 +62,7 @@ export class ReplicatorGroup implements AsyncDisposable {
   #state = "starting";
   #trouble: string | null = null;
   #points = 0;
+  #linkSeverity: "alarm" | "warning" | null = null;
   #again = Promise.withResolvers<void>();
 
   /** Opens the group's spool. */
@@ -147,6 +149,28 @@ export class ReplicatorGroup implements AsyncDisposable {
   second(): void {
     this.meter.second();
     this.#alarms.target(this.meter.rpoSeconds, this.#interval.targetRpoSeconds);
+    this.#judgeLink();
+  }
+
+  /** A lesser link is told as soon as it is known: by its round trip before protection starts, by its rate while it runs. */
+  #judgeLink(): void {
+    const { link, capOf, context, log } = this.#parts;
+    const { dataBytes, storedBytes } = this.meter.totals;
+    const complaint = judgeGroupLink({
+      health: link.health(),
+      capBytesPerSecond: capOf(this.name),
+      targetRpoSeconds: this.#interval.targetRpoSeconds,
+      uniqueBytesIn: (seconds) =>
+        this.#interval.uniqueBytesIn(seconds, context.clock.monotonicMs()),
+      sentPerByte: dataBytes === 0 ? 1 : storedBytes / dataBytes,
+      fixedSeconds: this.meter.fixedSeconds,
+    });
+    this.#alarms.link(complaint);
+    const isNew = complaint !== null && complaint.severity !== this.#linkSeverity;
+    this.#linkSeverity = complaint?.severity ?? null;
+    if (!isNew) return;
+    const facts = { group: this.name, cause: complaint.fault.message };
+    log.note("warn", "The link is less than the target needs.", facts);
   }
 
   /** Replicates until the signal; a fault that needs a person stops the group until the configuration is read again. */
