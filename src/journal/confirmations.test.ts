@@ -45,6 +45,16 @@ test("confirmations cost the ledger a record a minute at most, and readers see t
   expect(reader.head()?.currentAtMs).toBe(at(130));
 });
 
+test("a confirmation of another point leaves the head's as it is", async () => {
+  const journal = await vault.reopen();
+  const { id: point, instant } = await history.seal(journal);
+  const stranger = "00000000000000ee" as typeof point;
+  await journal.confirmCurrent({ point, atMs: instant.lowerMs + 1 });
+  await journal.confirmCurrent({ point, atMs: instant.lowerMs + 2 });
+  await journal.confirmCurrent({ point: stranger, atMs: instant.lowerMs + 3 });
+  expect(journal.head()?.currentAtMs).toBe(instant.lowerMs + 2);
+});
+
 test("what was confirmed last goes into the ledger before the next point does", async () => {
   const journal = await vault.reopen();
   const { id: point, instant } = await history.seal(journal);

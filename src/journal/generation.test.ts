@@ -45,6 +45,22 @@ test("a generation raised while a delta is being written refuses its seal", asyn
   expect(journal.head()).toEqual(first);
 });
 
+test("the same answer is not given again to one that was overtaken", async () => {
+  const journal = await vault.reopen();
+  await history.seal(journal);
+  const header = history.header(journal);
+  const sealed = async () => {
+    await using writer = await journal.begin(header);
+    return await writer.seal({ dirtyBytes: 0, readBytes: 0 });
+  };
+  const point = await sealed();
+  expect(await sealed()).toEqual(point);
+  await using writer = await journal.begin(header);
+  await journal.raiseGeneration(raise);
+  const sealing = writer.seal({ dirtyBytes: 0, readBytes: 0 });
+  await expect(sealing).rejects.toMatchObject({ code: "GENERATION_STALE" });
+});
+
 test("a seal that was asked for before the raise comes before it", async () => {
   const journal = await vault.reopen();
   await history.seal(journal);
