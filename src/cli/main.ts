@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { assessVerb } from "./assess.ts";
 import { bootVerb } from "./boot.ts";
 import type { CommandContext } from "./command-context.ts";
 import { doctorVerb } from "./doctor.ts";
@@ -40,6 +41,7 @@ export function afterimageProgram(context: CommandContext, options: ProgramParts
     moveBaseVerb,
     scrubVerb,
     doctorVerb,
+    assessVerb,
   ];
   return buildProgram(context, verbs, options.version);
 }

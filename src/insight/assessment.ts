@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { Fault } from "../base/fault.ts";
 import type { ChangeCounter, DiskChange } from "../core/change-counter.ts";
 import { type DiskName, type MachineName, machineOf } from "../core/ids.ts";
 import { StretchSamples } from "./stretch-samples.ts";
@@ -56,7 +57,7 @@ export interface AssessOptions {
   readonly onLook?: (elapsedSeconds: number) => void;
 }
 
-/** Watches what changes for so long. */
+/** Watches what changes for so long. QMP_MISSING when no machine runs as it begins. */
 export async function assess(options: AssessOptions): Promise<Assessment> {
   return await new Watch(options).run();
 }
@@ -86,6 +87,9 @@ class Watch {
     for (const name of names) {
       this.#beganAtMs.set(name, startedAtMs);
       this.#lost.set(name, new Set());
+    }
+    if ((await counter.read({ signal })).length === 0) {
+      throw new Fault("QMP_MISSING", "none of the group's machines runs: nothing changes");
     }
     const steps = Math.floor((forSeconds * 1000) / stepMs);
     try {
