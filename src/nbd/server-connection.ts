@@ -42,6 +42,7 @@ export async function serveConnection(socket: ServerSocket, context: ServerConte
     exportName = session.exportName;
     const requests = new RequestLoop(socket, session, context);
     watchClient(socket, context, watch.signal);
+    if (context.tls !== null) watchAdmission(socket, context, watch.signal);
     await requests.run();
     await socket.finish();
   } catch (error) {
@@ -107,6 +108,19 @@ function watchClient(socket: ServerSocket, context: ServerContext, stop: AbortSi
     }
   };
   look().catch(() => {}); // The sleep ends with the connection.
+}
+
+/** Ends the connection when the client would not be let in any more: expired or revoked. Runs until `stop` aborts. */
+function watchAdmission(socket: ServerSocket, context: ServerContext, stop: AbortSignal): void {
+  const look = async () => {
+    for (;;) {
+      await context.clock.sleep(context.limits.readmitMs, { signal: stop });
+      await socket.admit();
+    }
+  };
+  look().catch((error: unknown) => {
+    if (!stop.aborted) socket.destroy(error);
+  });
 }
 
 function tooSlow(what: string, boundMs: number): Fault {

@@ -12,6 +12,8 @@ export interface NbdServerLimits {
   readonly handshakeMs: number;
   /** From the first byte of a request to its last; and for the client to take an answer that is ready. */
   readonly requestMs: number;
+  /** With TLS: how often it is decided again whether the client is let in. */
+  readonly readmitMs: number;
   /** For requests under way when the server is closed. */
   readonly shutdownMs: number;
 }
@@ -23,6 +25,7 @@ export const defaultServerLimits: NbdServerLimits = {
   bytesInFlightMax: 32 * MIB,
   handshakeMs: 10_000,
   requestMs: 30_000,
+  readmitMs: 10_000,
   shutdownMs: 5_000,
 };
 

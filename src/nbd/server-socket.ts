@@ -15,6 +15,7 @@ export class ServerSocket {
   #socket: Socket | TLSSocket;
   readonly #onData: (chunk: Uint8Array) => void;
   readonly #ending = new AbortController();
+  #decide: () => Promise<string | null> = async () => null;
   #isGathering = false;
   #isFinishing = false;
   #unsentCount = 0;
@@ -51,12 +52,9 @@ export class ServerSocket {
     });
     this.#listen(socket);
     await promise;
-    const refusal = await options.refusalOf(socket.getPeerX509Certificate());
-    if (refusal !== null) {
-      const { address } = this;
-      const message = `NBD client ${address} showed ${refusal}`;
-      throw new Fault("PEER_REFUSED", message, { address, reason: refusal });
-    }
+    const certificate = socket.getPeerX509Certificate();
+    this.#decide = async () => await options.refusalOf(certificate);
+    await this.admit();
     this.ended.throwIfAborted();
     this.#socket = socket;
     socket.on("data", this.#onData);
@@ -94,6 +92,15 @@ export class ServerSocket {
       }
     }
     return promise;
+  }
+
+  /** Decides again whether the client is let in, which may have changed. Rejects with PEER_REFUSED; without TLS everybody is. */
+  async admit(): Promise<void> {
+    const refusal = await this.#decide();
+    if (refusal === null) return;
+    const { address } = this;
+    const message = `NBD client ${address} showed ${refusal}`;
+    throw new Fault("PEER_REFUSED", message, { address, reason: refusal });
   }
 
   /** Ends it after what was sent; resolves when it has ended. */

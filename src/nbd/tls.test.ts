@@ -8,7 +8,7 @@ import { serveNbd } from "./server.ts";
 import { faultOf } from "./test-admitted.ts";
 import { exportWish } from "./test-hostile-client.ts";
 import { scriptedServer, uint64 } from "./test-hostile-server.ts";
-import { served, sizeBytes } from "./test-served.ts";
+import { manualClock, served, sizeBytes } from "./test-served.ts";
 import { uint32 } from "./wire.ts";
 
 const startTls = Buffer.concat([uint64(0x49484156454f5054n), uint32(option.startTls), uint32(0)]);
@@ -72,6 +72,26 @@ describe("a server with TLS", () => {
     const fault = await faultOf(connectNbd({ ...dial, exportName: "disk" }));
     assert.equal(fault.code, "NBD_CLOSED");
     assert.match(String(at.incidents[0]?.error), /showed no certificate/);
+  });
+
+  test("a client that was revoked while it read is cut at the next look", async () => {
+    const { server: tls, client } = await credentialsForTest();
+    const { clock, tick } = manualClock();
+    let revoked: string | null = null;
+    const refusalOf: typeof tls.refusalOf = async (certificate) =>
+      revoked ?? (await tls.refusalOf(certificate));
+    await using at = await served({ tls: { ...tls, refusalOf }, clock });
+    const dial = { address: at.server.address, tls: { ...client, serverName: "localhost" } };
+    await using nbd = await connectNbd({ ...dial, exportName: "disk" });
+    await nbd.read(0, new Uint8Array(512)); // The server has left the handshake then, and its bound.
+    tick();
+    await nbd.read(0, new Uint8Array(512));
+    revoked = "a revoked certificate";
+    tick();
+    // The other client, which says nothing, is late by this clock too.
+    const isCut = () => at.incidents.some(({ kind }) => kind === "client refused");
+    while (!isCut()) await new Promise((go) => setImmediate(go));
+    assert.equal((await faultOf(nbd.read(0, new Uint8Array(512)))).code, "NBD_CLOSED");
   });
 
   test("without TLS no other host is served", async () => {
