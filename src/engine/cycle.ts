@@ -15,7 +15,7 @@ import {
 } from "./cycle-intake.ts";
 import { type CycleReport, reportOf } from "./cycle-report.ts";
 import { faultOf } from "./fault-of.ts";
-import { isLinkFault } from "./link-faults.ts";
+import { isLinkFault, isWayFault } from "./link-faults.ts";
 import { PendingWriter } from "./pending-writer.ts";
 import { type PhaseHook, PhaseTimer } from "./phase.ts";
 import type { Pace } from "./read-pace.ts";
@@ -130,12 +130,14 @@ async function writePoint(writing: PointWriting): Promise<WrittenPoint> {
     return await tryToWrite(writing, reading);
   } catch (error) {
     const fault = faultOf(error);
-    const mayReadAgain = !reading.isOver && !options.signal.aborted;
-    if (fault === null || !isLinkFault(error) || !mayReadAgain) throw error;
     // Without a spool there is no second way, and the journal says so again.
-    if (options.journal.plan === undefined) throw error;
+    if (options.journal.plan === undefined || options.signal.aborted) throw error;
+    if (fault === null || !isWayFault(error)) throw error;
+    if (reading.isOver && isLinkFault(error)) throw error;
     const adopts = options.standing.disks.some((disk) => disk.state === "syncing");
     await options.journal.plan({ dirtyBytes: null, adopts, failed: fault });
+    // The point in time was let go before the vault found that it had no room; the next one goes the other way.
+    if (reading.isOver) throw error;
     options.onDivert?.(fault);
     assert(header.id === writing.snapshot.id, "the same point is written again");
     return await tryToWrite(writing, reading);

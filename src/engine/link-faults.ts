@@ -9,3 +9,8 @@ export const linkFaultCodes: readonly FaultCode[] = ["LINK_LOST", "LINK_STALLED"
 export function isLinkFault(error: unknown): boolean {
   return isFault(faultOf(error), ...linkFaultCodes);
 }
+
+/** Whether the vault cannot be reached, or has no room: a point may wait in a spool until somebody made some. */
+export function isWayFault(error: unknown): boolean {
+  return isFault(faultOf(error), ...linkFaultCodes, "STORAGE_FULL");
+}

@@ -65,7 +65,7 @@ export class SiteProcess implements AsyncDisposable {
   /** The first line from `mark` on that `is`; rejects when the process ends first or `timeoutMs` passes. */
   async seen(
     is: (line: LogLine) => boolean,
-    { mark = 0, timeoutMs = 60_000 }: { mark?: number; timeoutMs?: number } = {},
+    { mark = 0, timeoutMs = 30_000 }: { mark?: number; timeoutMs?: number } = {},
   ): Promise<LogLine> {
     const found = Promise.withResolvers<LogLine>();
     let next = mark;

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { stringify } from "yaml";
@@ -39,10 +39,15 @@ export interface SitesOptions {
   readonly replicator?: Readonly<Record<string, unknown>>;
   /** Keys of the vault's configuration. */
   readonly vault?: Readonly<Record<string, unknown>>;
-  /** Where the vault is made, when not beside everything else. */
-  readonly vaultDirectory?: (directory: string) => Promise<string>;
+  /** Makes places for vault and spool before they are used, file systems of their own for instance. */
+  readonly mountRooms?: (paths: {
+    readonly vault: string;
+    readonly spool: string;
+  }) => Promise<void>;
   readonly network?: SitesNetwork;
 }
+
+type Environment = Readonly<Record<string, string>>;
 
 /** Two sites on this host: a guest and a replicator here, a vault there, and a network between them. */
 export class Sites implements AsyncDisposable {
@@ -53,6 +58,8 @@ export class Sites implements AsyncDisposable {
   readonly vaultDirectory: string;
   readonly stateDirectory: string;
   readonly spoolDirectory: string;
+  /** Where the vault listens. */
+  readonly port: number;
   readonly vaultConfigPath: string;
   readonly replicatorConfigPath: string;
   /** Every replicator that was started, the newest last. */
@@ -66,6 +73,7 @@ export class Sites implements AsyncDisposable {
     guest: Guest;
     network: SitesNetwork;
     vaultDirectory: string;
+    port: number;
     owned: AsyncDisposableStack;
   }) {
     this.host = parts.host;
@@ -74,6 +82,7 @@ export class Sites implements AsyncDisposable {
     this.#owned = parts.owned;
     this.directory = parts.host.directory;
     this.vaultDirectory = parts.vaultDirectory;
+    this.port = parts.port;
     this.stateDirectory = join(this.directory, "state");
     this.spoolDirectory = join(this.directory, "spool");
     this.vaultConfigPath = join(this.directory, "vault.yaml");
@@ -94,7 +103,7 @@ export class Sites implements AsyncDisposable {
   }
 
   /** Starts `afterimage vault serve`; resolves when it listens. */
-  async startVault(environment: Readonly<Record<string, string>> = {}): Promise<SiteProcess> {
+  async startVault(environment: Environment = {}): Promise<SiteProcess> {
     const words = ["vault", "serve", this.vaultDirectory, "--config", this.vaultConfigPath];
     this.#vault = this.#start("vault", words, environment);
     await this.#vault.seen(({ msg }) => msg === "Serving the vault.");
@@ -102,7 +111,7 @@ export class Sites implements AsyncDisposable {
   }
 
   /** Starts `afterimage replicator serve`. */
-  async startReplicator(environment: Readonly<Record<string, string>> = {}): Promise<SiteProcess> {
+  async startReplicator(environment: Environment = {}): Promise<SiteProcess> {
     const words = ["replicator", "serve", this.replicatorConfigPath];
     const started = this.#start("replicator", words, environment);
     this.replicators.push(started);
@@ -111,17 +120,25 @@ export class Sites implements AsyncDisposable {
 
   /** Runs a command of the product at a site to its end; its standard output. */
   async command(site: Site, ...words: readonly string[]): Promise<string> {
+    return await this.#run(site, words, {});
+  }
+
+  async #run(site: Site, words: readonly string[], environment: Environment): Promise<string> {
     const [file, ...rest] = [...this.network.at(site), program, ...words];
-    const { stdout } = await run(file!, rest);
+    const { stdout } = await run(file!, rest, { env: { ...process.env, ...environment } });
     return stdout;
   }
 
   /** Invites and joins a replicator whose state lies in `state`. */
-  async enrol(name: string, state = this.stateDirectory): Promise<void> {
+  async enrol(
+    name: string,
+    options: { readonly state?: string; readonly environment?: Environment } = {},
+  ): Promise<void> {
+    const { state = this.stateDirectory, environment = {} } = options;
     const at = ["--vault", this.vaultDirectory, "--json"];
     const said = await this.command("vault", "vault", "invite", name, ...at);
     const { token } = JSON.parse(said) as { readonly token: string };
-    await this.command("replicator", "replicator", "join", token, "--state", state);
+    await this.#run("replicator", ["replicator", "join", token, "--state", state], environment);
   }
 
   /** Looks at the vault's directory as any reader may. */
@@ -152,7 +169,7 @@ export class Sites implements AsyncDisposable {
     await this.#owned.disposeAsync();
   }
 
-  #start(site: Site, words: readonly string[], environment: Readonly<Record<string, string>>) {
+  #start(site: Site, words: readonly string[], environment: Environment) {
     return new SiteProcess({
       at: this.network.at(site),
       words: [...words, "--log", "json"],
@@ -169,11 +186,12 @@ export async function sites(options: SitesOptions): Promise<Sites> {
   const host = opening.use(await testHost());
   await host.createImages("db", options.disks);
   const guest = await host.start("db", options.disks);
-  const vaultDirectory =
-    (await options.vaultDirectory?.(host.directory)) ?? join(host.directory, "vault");
-  const made = new Sites({ host, guest, network, vaultDirectory, owned: opening.move() });
-  await mkdir(made.spoolDirectory);
+  const vaultDirectory = join(host.directory, "room", "vault");
   const port = network.kind === "loopback" ? await freePort() : vaultPort;
+  const made = new Sites({ host, guest, network, vaultDirectory, port, owned: opening.move() });
+  await mkdir(made.spoolDirectory);
+  await mkdir(dirname(vaultDirectory));
+  await options.mountRooms?.({ vault: dirname(vaultDirectory), spool: made.spoolDirectory });
   const listen = `${network.vaultAddress}:${port}`;
   await writeFile(made.vaultConfigPath, stringify({ listen, ...options.vault }));
   const machine = {
