@@ -17,6 +17,7 @@ const names = [
   "compress",
   "guest",
   "rpo",
+  "interval",
   "ship",
   "wan",
 ];
