@@ -33,7 +33,7 @@ const lockSchema = z.object({
 
 /** Parts of packages that only people who write code need. */
 const needlessPattern =
-  /(\.d\.[mc]?ts|\.map|\.tsbuildinfo|\.flow)$|\/(test|tests|docs|benchmarks|examples?|coverage|\.github|\.vscode)\//;
+  /(\.d\.[mc]?ts|\.map|\.tsbuildinfo|\.flow)$|\/(test|tests|docs|benchmarks|examples?|coverage|\.vscode)\/|\/\.git/;
 
 /** The files of all packages that the program needs to run, relative to `root`; Node itself is not one. */
 export async function moduleFiles(root: string): Promise<readonly string[]> {

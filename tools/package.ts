@@ -13,12 +13,13 @@ import {
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { promisify } from "node:util";
+import { parseArgs, promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { z } from "zod";
 import { filesBeneath, moduleFiles, sizeBeneath, sourceFiles } from "./package-files.ts";
 
-// `node tools/package.ts [--out DIR]` builds the Debian package. Two builds of one commit are the same to the byte.
+// `node tools/package.ts [--out DIR] [--compression xz|none]` builds the Debian package. Two builds of the same files are the same
+// to the byte.
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, "..");
@@ -35,7 +36,7 @@ interface Built {
   readonly bytes: number;
 }
 
-async function build(outDirectory: string): Promise<Built> {
+async function build(outDirectory: string, compression: string): Promise<Built> {
   const text = await readFile(join(root, "package.json"), "utf8");
   const { version } = z.object({ version: z.string() }).parse(JSON.parse(text));
   const epochSeconds = await commitTime();
@@ -48,7 +49,7 @@ async function build(outDirectory: string): Promise<Built> {
     await mkdir(outDirectory, { recursive: true });
     const path = join(outDirectory, `afterimage_${version}_amd64.deb`);
     // One thread: how xz cuts its work among several shows in the bytes.
-    const options = ["--root-owner-group", "-Zxz", "-z1", "--threads-max=1"];
+    const options = ["--root-owner-group", `-Z${compression}`, "-z1", "--threads-max=1"];
     await run("dpkg-deb", [...options, "--build", stage, path], {
       env: { ...process.env, SOURCE_DATE_EPOCH: String(epochSeconds), LC_ALL: "C" },
     });
@@ -135,7 +136,11 @@ async function settle(stage: string, epochSeconds: number): Promise<void> {
   await lutimes(stage, epochSeconds, epochSeconds);
 }
 
-const at = process.argv.indexOf("--out");
-const out = at < 0 ? join(root, "dist") : resolve(process.argv[at + 1] ?? "dist");
-const built = await build(out);
+const { values } = parseArgs({
+  options: {
+    out: { type: "string", default: join(root, "dist") },
+    compression: { type: "string", default: "xz" },
+  },
+});
+const built = await build(resolve(values.out), values.compression);
 process.stdout.write(`${built.path} (${Math.round(built.bytes / 2 ** 20)} MiB)\n`);
