@@ -1,7 +1,6 @@
-import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { type Fault, isFault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import { parseDiskIdentity } from "../core/ids.ts";
 import type { PointCost } from "../core/point.ts";
@@ -32,6 +31,9 @@ export async function recoverGroup(group: Group, staging: Staging, clock: Clock)
   const { files, layout, notes } = group;
   const ledger = await readWholeState(group);
   if (ledger === null) throw groupUnknown(layout);
+  if (ledger.mark === null) {
+    throw new Fault("LEDGER_CORRUPT", `${layout.ledger}: its first record does not read back`);
+  }
   const tailNote = await setTailAside(files, layout.ledger, ledger);
   if (tailNote !== null) notes.push(tailNote);
   group.state = ledger.state;
@@ -54,7 +56,6 @@ export async function recoverGroup(group: Group, staging: Staging, clock: Clock)
     await file[Symbol.asyncDispose]();
     throw error;
   }
-  assert(mark !== null, "a ledger has a first record");
   return { file, mark, records };
 }
 

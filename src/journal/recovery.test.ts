@@ -45,6 +45,18 @@ test("a ledger that ends within a record is cut back, and says so", async () => 
   await history.check(await vault.reopen());
 });
 
+test("a ledger whose only record is damaged is refused and left as it is", async () => {
+  const vault = await memoryVault();
+  await vault.reopen();
+  vault.kill();
+  {
+    await using file = await vault.files.open(vault.layout.ledger, "write");
+    await file.write(new Uint8Array(8), 40);
+  }
+  await expect(vault.reopen()).rejects.toMatchObject({ code: "LEDGER_CORRUPT" });
+  await expect(vault.reopen()).rejects.toMatchObject({ code: "LEDGER_CORRUPT" });
+});
+
 test("damage before the ledger's end is refused, and nothing is written", async () => {
   const { vault } = await threePoints();
   vault.kill();
