@@ -20,6 +20,6 @@ export function leftBehind(places: {
 }
 
 /** Whether a file of the replicator's site is a point that waits, or was being made. */
-export function isSpooled(path: string): boolean {
+function isSpooled(path: string): boolean {
   return /\.(delta|part)$/.test(path);
 }

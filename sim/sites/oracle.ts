@@ -23,6 +23,8 @@ export class SitesOracle {
   /** Sealed for the engine, at the vault or in the spool. */
   readonly #cut = new Map<PointId, Point>();
   readonly #mayMiss = new Set<PointId>();
+  /** Sequences of points that completed a sync. */
+  readonly #adopting = new Set<number>();
   readonly #images = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
   readonly #takenAt = new Map<string, Change>();
   #changes: Change[] = [];
@@ -60,12 +62,13 @@ export class SitesOracle {
     this.#changes.push(this.#now());
   }
 
-  /** The engine took the point for sealed: from now on it must arrive. */
-  noteCut(point: Point): void {
+  /** The engine took the point for sealed: from now on it must arrive. `adopts`: it completes a disk's sync. */
+  noteCut(point: Point, { adopts }: { readonly adopts: boolean }): void {
     this.#cut.set(point.id, point);
+    if (adopts) this.#adopting.add(point.sequence);
     // Whoever was overtaken and has not heard of it yet cuts for nothing.
     if (point.generation.number < this.#held.generation.number) this.#mayMiss.add(point.id);
-    this.points.noteSafe(point.id);
+    else this.points.noteSafe(point.id);
   }
 
   /** The vault has the point, as it says itself. */
@@ -86,10 +89,14 @@ export class SitesOracle {
     for (const id of this.#cut.keys()) if (!this.points.isAcknowledged(id)) this.#mayMiss.add(id);
   }
 
-  /** Points were dropped on purpose. */
-  noteHole(reason: string): void {
-    if (this.#isHoleExcused || this.points.isDamaged) return;
-    throw new BrokenPromise(`points of the spool are dropped for nothing: ${reason}`);
+  /** Points were dropped on purpose; the sequences are null when nobody knows which. */
+  noteHole(from: number | null, to: number | null, reason: string): void {
+    if (!this.#isHoleExcused && !this.points.isDamaged) {
+      throw new BrokenPromise(`points of the spool are dropped for nothing: ${reason}`);
+    }
+    // A sync that is lost with its point has to be done again; every other disk goes on from the bitmap that was kept.
+    const isSyncLost = [...this.#adopting].some((at) => at >= (from ?? 0) && at <= (to ?? at));
+    if (isSyncLost || from === null) this.points.excuseResync();
   }
 
   /** The vault says who holds the group: from the next point on nobody else may write. */

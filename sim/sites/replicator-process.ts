@@ -30,6 +30,8 @@ export interface ReplicatorSurroundings {
   readonly oracle: SitesOracle;
   readonly seams: SitesSeams;
   readonly betweenCycles: () => void;
+  /** Told how many points wait in the spool. */
+  readonly onWaiting: (points: number) => void;
   readonly tell: (event: string) => void;
 }
 
@@ -87,9 +89,11 @@ export async function runReplicator(
   }
 }
 
-function tellSpool(event: SpoolEvent, { oracle, tell }: ReplicatorSurroundings): void {
-  if (event.type === "hole") oracle.noteHole(event.reason);
-  if (event.type === "spool") return;
+function tellSpool(event: SpoolEvent, { oracle, tell, onWaiting }: ReplicatorSurroundings): void {
+  if (event.type === "hole") {
+    oracle.noteHole(event.fromSequence, event.toSequence, event.reason);
+  }
+  if (event.type === "spool") return onWaiting(event.status.points);
   const facts = "reason" in event ? event.reason : "fault" in event ? `${event.fault}` : "";
   tell(`spool: ${event.type} ${"sequence" in event ? `#${event.sequence}` : facts}`);
 }
@@ -140,8 +144,8 @@ function noting(
     },
     begin: async (header) => {
       const writer = await intake.begin(header);
-      const noted = sealing(writer, (point) => {
-        oracle.noteCut(point);
+      const noted = sealing(writer, (point, adopts) => {
+        oracle.noteCut(point, { adopts });
         tell(`cut #${point.sequence} ${point.id} ${writer.route ?? ""}`);
       });
       return writer.route === undefined ? noted : { ...noted, route: writer.route };
@@ -150,15 +154,22 @@ function noting(
   };
 }
 
-function sealing(writer: PointWriter, onSealed: (point: Point) => void): PointWriter {
+function sealing(
+  writer: PointWriter,
+  onSealed: (point: Point, adopts: boolean) => void,
+): PointWriter {
+  let adopts = false;
   return {
     write: (disk, offsetBytes, data) => writer.write(disk, offsetBytes, data),
     zero: (disk, offsetBytes, lengthBytes) => writer.zero(disk, offsetBytes, lengthBytes),
     writeStored: (disk, chunk) => writer.writeStored(disk, chunk),
-    adopt: (staged) => writer.adopt(staged),
+    adopt: async (staged) => {
+      adopts = true;
+      await writer.adopt(staged);
+    },
     seal: async (facts) => {
       const point = await writer.seal(facts);
-      onSealed(point);
+      onSealed(point, adopts);
       return point;
     },
     [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),

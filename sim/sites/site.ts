@@ -27,6 +27,7 @@ export class Site {
   readonly #scheduler: Scheduler;
   readonly #network: Network;
   readonly #tell: (event: string) => void;
+  readonly #mayBreak: () => boolean;
   readonly #run: (process: SiteProcess) => Promise<void>;
   #process: { readonly party: SiteProcess; readonly stop: AbortController } | null = null;
   #lives = 0;
@@ -40,6 +41,8 @@ export class Site {
     scheduler: Scheduler;
     network: Network;
     tell: (event: string) => void;
+    /** Whether what it stores may be broken beyond use. */
+    mayBreak?: () => boolean;
     /** A whole life, from the start to the orderly end. */
     run: (process: SiteProcess) => Promise<void>;
   }) {
@@ -48,6 +51,7 @@ export class Site {
     this.#scheduler = options.scheduler;
     this.#network = options.network;
     this.#tell = options.tell;
+    this.#mayBreak = options.mayBreak ?? (() => false);
     this.#run = options.run;
   }
 
@@ -103,7 +107,7 @@ export class Site {
     this.#tell(`${this.name} ends${error === null ? "" : ` with ${String(error)}`}`);
     this.#leave("close");
     if (error !== null && faultOf(error) === null) this.bug = error;
-    if (isFault(error, "LEDGER_CORRUPT", "VAULT_BUSY")) this.bug = error;
+    if (isFault(error, "LEDGER_CORRUPT", "VAULT_BUSY") && !this.#mayBreak()) this.bug = error;
     if (error instanceof BrokenPromise) this.bug = error;
   }
 

@@ -15,7 +15,7 @@ import { Surroundings } from "../surroundings.ts";
 import type { OpenVault, VaultUnderTest } from "../vault.ts";
 import type { WorldResult } from "../world.ts";
 import { Decay } from "./decay.ts";
-import { isSpooled, leftBehind } from "./left-behind.ts";
+import { leftBehind } from "./left-behind.ts";
 import { FileTrouble, sourceFault, troubleNetwork } from "./misfortunes.ts";
 import { SitesOracle } from "./oracle.ts";
 import { replicatorPeer, rivalPeer, vaultPeer } from "./peers.ts";
@@ -73,6 +73,8 @@ class SitesWorld {
   readonly #trace: string[] = [];
   #disks: DiskName[] = [];
   #steps = 0;
+  /** Points in the spool, as the replicator says. */
+  #waiting = 0;
   #isCalm = false;
   /** When a site that lies dead is started again, on the world's clock. */
   readonly #startAtMs = new Map<Site, number>();
@@ -119,7 +121,9 @@ class SitesWorld {
     this.#seams = { ...noSitesSeams, ...seams?.({ estate: this.#estate, group }) };
     const site = { scheduler: this.#scheduler, network: this.#network, tell };
     const runVaultHere = (process: SiteProcess) => this.#runVault(process);
-    this.#vault = new Site({ ...site, name: "vault", peer: vaultPeer, run: runVaultHere });
+    const mayBreak = () => this.#oracle.points.isDamaged;
+    const vault = { name: "vault", peer: vaultPeer, run: runVaultHere, mayBreak };
+    this.#vault = new Site({ ...site, ...vault });
     const runReplicatorHere = (process: SiteProcess) => this.#runReplicator(process);
     this.#replicator = new Site({
       ...site,
@@ -155,19 +159,20 @@ class SitesWorld {
     await this.#drive(() => this.#nowMs() >= stormMs || this.#steps >= stormCallsMax);
     this.#becalm();
     if (!(await this.#reachFreshPoints()) && !this.#oracle.points.isDamaged) {
-      throw new BrokenPromise("no fresh points though all is calm");
+      throw new BrokenPromise(`no fresh points though all is calm; ${this.#whatIsLeft()}`);
     }
     await this.#stop(this.#replicator);
     if (this.#oracle.points.isDamaged) return;
     // A sync that was given up may have left a bitmap until the next start.
     this.#replicator.start();
-    if (!(await this.#reachFreshPoints())) throw new BrokenPromise("no point after a restart");
+    if (!(await this.#reachFreshPoints())) {
+      throw new BrokenPromise(`no point after a restart; ${this.#whatIsLeft()}`);
+    }
     await this.#stop(this.#replicator);
     await this.#stop(this.#vault);
     await this.#checkVault();
-    const media = { vault: this.#vault.medium, replicator: this.#replicator.medium };
-    const left = leftBehind({ estate: this.#estate, ...media });
-    if (left.length > 0) throw new BrokenPromise(`left behind: ${left.join("; ")}`);
+    const left = this.#whatIsLeft();
+    if (left !== "") throw new BrokenPromise(`left behind: ${left}`);
   }
 
   /** All works as it should from now on, and what lies dead is started. */
@@ -202,7 +207,7 @@ class SitesWorld {
     const heldBefore = this.#oracle.points.acknowledgedCount;
     const isReached = () =>
       this.#oracle.points.acknowledgedCount >= heldBefore + calmPoints &&
-      this.#isSpoolEmpty() &&
+      this.#waiting === 0 &&
       this.#oweNothing();
     await this.#drive(() => isReached() || this.#nowMs() > untilMs);
     return isReached();
@@ -320,6 +325,9 @@ class SitesWorld {
         swarm: this.#swarm,
         oracle: this.#oracle,
         seams: this.#seams,
+        onWaiting: (points) => {
+          this.#waiting = points;
+        },
         betweenCycles: () => {
           if (!this.#isCalm || happens(this.#prng, 0.5)) this.#surroundings.burst();
         },
@@ -406,8 +414,9 @@ class SitesWorld {
     return misfortune;
   }
 
-  #isSpoolEmpty(): boolean {
-    return !this.#replicator.medium.paths().some(isSpooled);
+  #whatIsLeft(): string {
+    const media = { vault: this.#vault.medium, replicator: this.#replicator.medium };
+    return leftBehind({ estate: this.#estate, ...media }).join("; ");
   }
 
   /** The head's bitmap is the only one. */
