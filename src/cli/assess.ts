@@ -14,6 +14,7 @@ import { diskNameOf } from "../source/qemu/disk-place.ts";
 import { absolutePath } from "./arguments.ts";
 import { type CommandContext, type CommonOptions, printResult } from "./command-context.ts";
 import { readConfig } from "./config.ts";
+import { qemuMachinesOf } from "./config-qemu.ts";
 import type { Config, ConfigGroup } from "./config-schema.ts";
 import { parseDuration, parseSize } from "./config-values.ts";
 import { verbCommand } from "./program.ts";
@@ -113,9 +114,7 @@ async function watch(
 ): Promise<Assessment> {
   const { config, group, options, progress } = parts;
   const { clock, files, prng, signal } = context;
-  const machines = group.machines.map(({ name, qmp, disks }) => ({
-    ...{ name, qmpPath: qmp ?? null, disks },
-  }));
+  const machines = qemuMachinesOf(group);
   const { directory, capBytes } = config.scratch;
   await using counter = qemuChangeCounter(
     { group: group.name, machines, scratch: { directory, capBytes }, clock, files },

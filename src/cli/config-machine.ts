@@ -2,7 +2,7 @@ import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { MIB, TIB } from "../base/units.ts";
 import { parseDiskName, parseGroupName, parseMachineName } from "../core/ids.ts";
-import { sizeBytes } from "./config-values.ts";
+import { hostAddress, sizeBytes } from "./config-values.ts";
 
 const machineDisksMax = 64;
 const nameRule = "1 to 63 of a-z, 0-9, '-', '_', '.', starting with a letter or digit";
@@ -86,6 +86,24 @@ const boot = z
     "How the machine is started from a point, where that differs from what QEMU tells of it.",
   );
 
+const nbd = z
+  .strictObject({
+    address: hostAddress.describe(
+      'Where QEMU listens and we connect, an address of its host that its certificate bears: "10.0.0.7:10809".',
+    ),
+    tls: pathSchema.describe(
+      "Directory here with `ca-cert.pem`, `client-cert.pem` and `client-key.pem`, as QEMU and libnbd name them.",
+    ),
+    qemuTls: pathSchema
+      .optional()
+      .describe(
+        "Directory on QEMU's host with `ca-cert.pem`, `server-cert.pem` and `server-key.pem`, which QEMU must be able to read. Default: the same path as `tls`.",
+      ),
+  })
+  .describe(
+    "For a QEMU on another host: its disks are read over NBD with TLS, both sides with certificates. `qmp` is then a socket that is forwarded here (`ssh -L /run/afterimage/db.qmp:/run/qemu/db.qmp HOST`), and `scratch.directory` one that both hosts have at the same path.",
+  );
+
 /** A machine of a group. */
 export const machineSchema = z.strictObject({
   name: nameSchema(parseMachineName).describe(`The machine's name within its group: ${nameRule}.`),
@@ -94,6 +112,7 @@ export const machineSchema = z.strictObject({
     .describe(
       "QMP unix socket that nobody else uses. Absent: the machine is off and is read from its images.",
     ),
+  nbd: nbd.optional(),
   compression: compressionSchema
     .optional()
     .describe("Compression of this machine's disks. Default: the group's."),

@@ -45,6 +45,20 @@ export const loopbackAddress = z.string().transform((text, context): ListenAddre
   return z.NEVER;
 });
 
+/** "10.0.0.7:10809", "[fd00::7]:10809" or "kvm7.example:10809": a port of some host. */
+export const hostAddress = z.string().transform((text, context): ListenAddress => {
+  const [, name, six, digits] =
+    /^(?:([a-z0-9](?:[a-z0-9.-]{0,252}))|\[([0-9a-f:.]{2,45})\]):(\d{1,5})$/i.exec(text) ?? [];
+  const host = six ?? name;
+  const port = Number(digits);
+  if (host !== undefined && port >= 1 && port <= portMax) return { host, port };
+  context.addIssue({
+    code: "custom",
+    message: `"${text}" is no address such as "10.0.0.7:10809" or "[fd00::7]:10809"`,
+  });
+  return z.NEVER;
+});
+
 /** A rate in a schedule: bytes a second, or no cap. */
 export function parseScheduledRate(word: string): number | "unlimited" | null {
   if (word === "unlimited") return word;

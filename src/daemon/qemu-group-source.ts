@@ -1,4 +1,5 @@
 import type { CommandContext } from "../cli/command-context.ts";
+import { qemuMachinesOf } from "../cli/config-qemu.ts";
 import type { Config, ConfigGroup } from "../cli/config-schema.ts";
 import type { Source } from "../core/source.ts";
 import { qemuSource } from "../source/qemu/source.ts";
@@ -9,12 +10,7 @@ export function openSource(context: CommandContext, config: Config, group: Confi
   const { directory, capBytes } = config.scratch;
   return qemuSource({
     group: group.name,
-    machines: group.machines.map(({ name, qmp, disks, boot }) => ({
-      name,
-      qmpPath: qmp ?? null,
-      disks,
-      boot,
-    })),
+    machines: qemuMachinesOf(group),
     scratch: { directory, capBytes },
     clock,
     files,
