@@ -1,4 +1,4 @@
-import type { RefusedPeer } from "../tls/listen.ts";
+import type { RefusedPeer } from "../tls/refusal-log.ts";
 import type { ReceiverEvent } from "../transport/receiver.ts";
 import type { EventLog } from "./event-log.ts";
 

@@ -3,7 +3,8 @@ import { systemClock } from "../base/clock.ts";
 import type { Channel } from "../core/channel.ts";
 import { dialTls } from "./dial.ts";
 import { type IdentitiesForTest, identitiesForTest } from "./identity-for-test.ts";
-import { listenTls, type RefusedPeer, type TlsListenOptions } from "./listen.ts";
+import { listenTls, type TlsListenOptions } from "./listen.ts";
+import type { RefusedPeer } from "./refusal-log.ts";
 
 async function serve(ids: IdentitiesForTest, options: Partial<TlsListenOptions> = {}) {
   const channels: Channel[] = [];

@@ -15,6 +15,7 @@ import {
   type SiteAddress,
   type TlsTrust,
 } from "./identity.ts";
+import { RefusalLog, type RefusedPeer } from "./refusal-log.ts";
 import {
   defaultListenerLimits,
   enrolProtocol,
@@ -22,15 +23,6 @@ import {
   linkProtocol,
   type TlsListenerLimits,
 } from "./tls-limits.ts";
-
-/** A connection that was closed without a word; for the log alone. */
-export interface RefusedPeer {
-  /** Host and port. */
-  readonly address: string;
-  readonly reason: string;
-  /** Whom its certificate named, when one was shown that our authority made; not to be believed. */
-  readonly claimed: string | null;
-}
 
 /** What a listener takes. */
 export interface TlsListenOptions {
@@ -45,6 +37,7 @@ export interface TlsListenOptions {
   readonly isRevoked: (holder: CertificateHolder) => boolean;
   /** Owns the channel. Called in the turn of the event loop in which the channel begins. */
   readonly onChannel: (channel: Channel) => void;
+  /** Hears of every refusal, but of a flood of them only the number. */
   readonly onRefused: (refused: RefusedPeer) => void;
   /** Answers those who ask for certificates; nobody may when left out. */
   readonly enrolment?: EnrolmentHandler;
@@ -83,6 +76,7 @@ class Listener implements TlsListener {
   readonly #limits: TlsListenerLimits;
   readonly #server: net.Server;
   readonly #contexts = new ContextCache();
+  readonly #refusals: RefusalLog;
   readonly #closing = new AbortController();
   readonly #live = new Set<Live>();
   /** Connections under way, counted by the peer's host. */
@@ -94,6 +88,7 @@ class Listener implements TlsListener {
   constructor(options: TlsListenOptions) {
     this.#options = options;
     this.#limits = { ...defaultListenerLimits, ...options.limits };
+    this.#refusals = new RefusalLog(options.clock, options.onRefused);
     this.#address = { host: options.host, port: options.port };
     this.#server = net.createServer({ noDelay: true }, (raw) => this.#accept(raw));
   }
@@ -235,6 +230,7 @@ class Listener implements TlsListener {
     const { clock, isRevoked } = this.#options;
     for (;;) {
       await clock.sleep(this.#limits.recheckMs, { signal: this.#closing.signal });
+      this.#refusals.flush();
       const nowMs = clock.nowMs();
       for (const { channel, holder } of [...this.#live]) {
         if (nowMs >= holder.notAfterMs) this.#cutOne(channel, "let its certificate expire");
@@ -251,7 +247,8 @@ class Listener implements TlsListener {
   }
 
   #refuse(address: string, reason: string, claimed: string | null = null): void {
-    this.#options.onRefused({ address, reason, claimed });
+    const host = address.slice(0, address.lastIndexOf(":"));
+    this.#refusals.note(host, { address, reason, claimed });
   }
 }
 

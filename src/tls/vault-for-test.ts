@@ -5,7 +5,8 @@ import { memoryFileSystem } from "../base/memory-file-system.ts";
 import { type Prng, seededPrng } from "../base/prng.ts";
 import type { Channel } from "../core/channel.ts";
 import { type EnrolmentStore, openEnrolmentStore } from "./enrolment-store.ts";
-import { listenTls, type RefusedPeer, type TlsListener, type TlsListenOptions } from "./listen.ts";
+import { listenTls, type TlsListener, type TlsListenOptions } from "./listen.ts";
+import type { RefusedPeer } from "./refusal-log.ts";
 import { openVaultIdentity, type VaultIdentity } from "./vault-identity.ts";
 
 /** A signal that nobody aborts. */
