@@ -1,40 +1,18 @@
-import { execFile } from "node:child_process";
-import { mkdir, open, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { promisify } from "node:util";
+import { dirname } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MIB } from "../../src/base/units.ts";
+import { ballast, SmallRooms } from "./small-rooms.ts";
 import { noHarm, Trial } from "./trial.ts";
 
 // Vault and spool lie on small file systems of their own, so that they really fill. Needs root for the mounts.
 
-const run = promisify(execFile);
 const vaultRoomBytes = 512 * MIB;
 const spoolRoomBytes = 96 * MIB;
 const spoolCapBytes = 64 * MIB;
 
 let trial: Trial;
 let since = 0;
-const mounted: string[] = [];
-
-async function mountRoom(path: string, sizeBytes: number): Promise<void> {
-  await mkdir(path, { recursive: true });
-  await run("mount", ["-t", "tmpfs", "-o", `size=${sizeBytes}`, "afterimage-test", path]);
-  mounted.push(path);
-}
-
-/** Fills a file system to its last byte; disposing gives the room back. */
-async function ballast(directory: string): Promise<AsyncDisposable> {
-  const path = join(directory, "ballast");
-  await using file = await open(path, "w");
-  const block = Buffer.alloc(MIB / 4);
-  try {
-    for (;;) await file.write(block);
-  } catch (error) {
-    if (!String(error).includes("ENOSPC")) throw error;
-  }
-  return { [Symbol.asyncDispose]: () => rm(path) };
-}
+const rooms = new SmallRooms();
 
 describe.skipIf(process.getuid?.() !== 0)(
   "nothing is lost when room runs out (root, for mounts)",
@@ -44,14 +22,13 @@ describe.skipIf(process.getuid?.() !== 0)(
         seed: 20_261_126,
         capBytes: { scratch: 64 * MIB, spool: spoolCapBytes },
         mountRooms: async ({ vault, spool }) => {
-          await mountRoom(vault, vaultRoomBytes);
-          await mountRoom(spool, spoolRoomBytes);
+          await rooms.mount(vault, vaultRoomBytes);
+          await rooms.mount(spool, spoolRoomBytes);
         },
       });
     });
     afterAll(async () => {
-      // Before the directory goes; what still runs keeps what it has open.
-      for (const path of mounted) await run("umount", ["--lazy", path]);
+      await rooms[Symbol.asyncDispose]();
       await trial[Symbol.asyncDispose]();
     });
 

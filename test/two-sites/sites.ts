@@ -62,6 +62,8 @@ export class Sites implements AsyncDisposable {
   readonly port: number;
   readonly vaultConfigPath: string;
   readonly replicatorConfigPath: string;
+  /** For every process that is started from now on; what a start is given comes over it. */
+  environment: Record<Site, Environment> = { vault: {}, replicator: {} };
   /** Every replicator that was started, the newest last. */
   readonly replicators: SiteProcess[] = [];
   #vault: SiteProcess | null = null;
@@ -173,7 +175,7 @@ export class Sites implements AsyncDisposable {
     return new SiteProcess({
       at: this.network.at(site),
       words: [...words, "--log", "json"],
-      environment,
+      environment: { ...this.environment[site], ...environment },
       orderPath: join(this.directory, `${site}.order`),
     });
   }

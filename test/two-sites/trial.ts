@@ -23,6 +23,12 @@ export const isCut = ({ msg }: LogLine): boolean => msg === "A point was sealed.
 export const isShipped = ({ msg }: LogLine): boolean =>
   msg === "A point that had waited is at the vault.";
 
+/** How a trial is begun. */
+export interface TrialOptions extends Partial<SitesOptions> {
+  readonly seed: number;
+  readonly beforeStart?: (sites: Sites) => Promise<void>;
+}
+
 /** What a fault must not do. */
 export interface Harm {
   /** Points whose content is not what the guest had at their instant, or that do not follow each other. */
@@ -61,7 +67,7 @@ export class Trial implements AsyncDisposable {
   }
 
   /** Starts everything and resolves when the first points are at the vault and right. The seed is printed. */
-  static async begin(options: Partial<SitesOptions> & { readonly seed: number }): Promise<Trial> {
+  static async begin(options: TrialOptions): Promise<Trial> {
     console.error(`two sites, seed ${options.seed}`);
     const prng = seededPrng(options.seed);
     await using opening = new AsyncDisposableStack();
@@ -77,6 +83,7 @@ export class Trial implements AsyncDisposable {
     });
     const writer = opening.use(new ShadowWriter({ disks, clock, prng, pauseMs: writerPauseMs }));
     writer.start();
+    await options.beforeStart?.(world);
     await world.startVault();
     await world.enrol("east");
     await world.startReplicator();
