@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { Fault } from "../base/fault.ts";
+import type { FileSystem } from "../base/file-system.ts";
 import { MIB } from "../base/units.ts";
 import type { Peer } from "../core/channel.ts";
 import { drawPointId } from "../core/ids.ts";
@@ -167,6 +169,38 @@ test("RPO is in the vault's clock, whatever the source's clock says", async () =
   });
   expect(group.alarms(connected)).toMatchObject([{ code: "CLOCK_SKEW", severity: "alarm" }]);
   expect(alarmsLogged()).toEqual(["error: The clocks of the two sites differ too much."]);
+});
+
+test("a vault that runs full says so until it takes points again", async () => {
+  let isFull = false;
+  await vault[Symbol.asyncDispose]();
+  const wrap = (files: FileSystem): FileSystem => ({
+    ...files,
+    open: async (path, mode) => {
+      const full = new Fault("STORAGE_FULL", `${path}: no room`, { path });
+      if (isFull && mode === "create") throw full;
+      return files.open(path, mode);
+    },
+  });
+  vault = await memoryVault({ clock, wrap });
+  const group = await openGroup();
+  const intake = group.intake(peer);
+  await history.seal(intake);
+  isFull = true;
+  const rival = group.intake({ ...peer, name: "rival", id: "00000000000000bb" });
+  for (let count = 0; count < 3; count += 1) {
+    const beginning = intake.begin(history.header(intake));
+    await expect(beginning).rejects.toMatchObject({ code: "STORAGE_FULL" });
+    const refused = rival.begin(history.header(rival));
+    await expect(refused).rejects.toMatchObject({ code: "GENERATION_CONFLICT" });
+  }
+  const told = "What a replicator asked for was refused or failed.";
+  const noted = logged.filter((line) => line.endsWith(told));
+  expect(noted).toEqual([`error: ${told}`, `warn: ${told}`]);
+  expect(group.alarms(connected)).toMatchObject([{ code: "STORAGE_FULL" }]);
+  isFull = false;
+  await history.seal(intake);
+  expect(group.alarms(connected)).toEqual([]);
 });
 
 test("bytes on the wire, in the journal and in the base are told apart", async () => {

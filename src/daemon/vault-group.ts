@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { Fault, faultWithin } from "../base/fault.ts";
+import { Fault, faultWithin, isFault } from "../base/fault.ts";
+import type { FaultCode } from "../base/fault-table.ts";
 import type { Alarm } from "../control/telemetry.ts";
 import type { Custody } from "../control/vault-state.ts";
 import type { WriterState } from "../control/writer-state.ts";
@@ -39,6 +40,20 @@ export interface GroupSurroundings {
   readonly nameOf: (holder: string) => string | null;
 }
 
+/** How often a fault of one kind is written down. */
+const faultsApartMs = 60_000;
+
+/** What keeps the vault itself from taking points; whatever else fails is the peer's to tell. */
+const vaultFaults: ReadonlySet<string> = new Set<FaultCode>([
+  "STORAGE_FULL",
+  "STORAGE_DENIED",
+  "STORAGE_FAILED",
+  "STORAGE_MISSING",
+  "LEDGER_CORRUPT",
+  "BASE_CORRUPT",
+  "DELTA_MISSING",
+]);
+
 /** How many signs of life of an earlier life tell what lies between them. */
 const gapsRead = 17;
 
@@ -59,6 +74,9 @@ export class VaultGroup implements AsyncDisposable {
   #baseBytes = 0;
   #silentSinceMs: number | null = null;
   #maintenanceFault: Fault | null = null;
+  /** Why the vault could not take what came last, until it takes something. */
+  #storageFault: { readonly fault: Fault; readonly sinceMs: number } | null = null;
+  readonly #notedAtMs = new Map<FaultCode, number>();
 
   constructor(options: {
     name: GroupName;
@@ -76,7 +94,7 @@ export class VaultGroup implements AsyncDisposable {
     this.keeper = new JournalKeeper({ name, journal, clock, retention: policy.retention });
     const points = journal.points().slice(-gapsRead);
     const head = points.at(-1) ?? null;
-    this.#lastHeardAtMs = head === null ? null : lastSignOf(head);
+    this.#lastHeardAtMs = head === null ? null : Math.min(lastSignOf(head), clock.nowMs());
     this.#isExpected = head !== null || options.isSyncing;
     this.#isSkewed = head !== null && this.#skewFault(head) !== null;
     this.#silence = new SilenceWatch({
@@ -96,6 +114,7 @@ export class VaultGroup implements AsyncDisposable {
       onCheckpoint: () => this.#heard(),
       onConfirmed: () => this.#heard(),
       onSealed: (point) => this.#sealed(point),
+      onFault: (fault) => this.#failed(fault),
     });
     this.#maintenance.request();
   }
@@ -116,7 +135,7 @@ export class VaultGroup implements AsyncDisposable {
   /** Called once a second: samples the RPO, and raises or ends the dead man's alarm. */
   tick(surroundings: GroupSurroundings): void {
     const head = this.journal.head();
-    if (head !== null) this.#rpo.add(vaultRpoOf(head, this.#clock.nowMs()).seconds);
+    if (head !== null) this.#rpo.add(this.#rpoOf(head).seconds);
     if (!this.#isExpected || !this.#policy.alarmWhenSilent) return;
     const turned = this.#silence.check(this.#clock.monotonicMs());
     if (turned === "speaking") {
@@ -135,8 +154,13 @@ export class VaultGroup implements AsyncDisposable {
   async measure(): Promise<void> {
     const { files, layout } = this.journal.group;
     let bytes = 0;
-    for (const name of await files.list(layout.base)) {
-      bytes += (await files.stat(join(layout.base, name)))?.allocatedBytes ?? 0;
+    try {
+      for (const name of await files.list(layout.base)) {
+        bytes += (await files.stat(join(layout.base, name)))?.allocatedBytes ?? 0;
+      }
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      return; // What was measured before stands; whoever needs the files hears of it.
     }
     this.#baseBytes = bytes;
   }
@@ -148,6 +172,7 @@ export class VaultGroup implements AsyncDisposable {
       const sinceMs = this.#silentSinceMs;
       found.push({ fault: this.#silentFault(sinceMs, peer), sinceMs });
     }
+    if (this.#storageFault !== null) found.push(this.#storageFault);
     const head = this.journal.head();
     const skew = head === null ? null : this.#skewFault(head);
     if (head !== null && skew !== null) found.push({ fault: skew, sinceMs: head.sealedAtMs });
@@ -186,7 +211,7 @@ export class VaultGroup implements AsyncDisposable {
   #custody({ peer, nameOf }: GroupSurroundings): Custody {
     const { journal } = this;
     const head = journal.head();
-    const rpo = head === null ? null : vaultRpoOf(head, this.#clock.nowMs());
+    const rpo = head === null ? null : this.#rpoOf(head);
     const { generation } = journal;
     const deltas = journal.group.state.deltas();
     return {
@@ -214,7 +239,13 @@ export class VaultGroup implements AsyncDisposable {
     };
   }
 
+  #rpoOf(head: Point) {
+    const nowMs = this.#clock.nowMs();
+    return vaultRpoOf(head, { nowMs, heardAtMs: this.#lastHeardAtMs ?? nowMs });
+  }
+
   #heard(): void {
+    this.#storageFault = null;
     this.#isExpected = true;
     this.#lastHeardAtMs = Math.floor(this.#clock.nowMs());
     this.#silence.spoke(this.#clock.monotonicMs());
@@ -234,6 +265,23 @@ export class VaultGroup implements AsyncDisposable {
     }
     this.#isSkewed = skew !== null;
     this.#maintenance.request();
+  }
+
+  /** Each kind is written down once a minute at most: whoever asks again and again is answered all the same. */
+  #failed(fault: Fault): void {
+    const { code, message: cause, nextStep } = fault;
+    if (code === "LINK_RESET") return;
+    const isOurs = vaultFaults.has(code);
+    if (isOurs) {
+      const sinceMs = this.#storageFault?.sinceMs ?? Math.floor(this.#clock.nowMs());
+      this.#storageFault = { fault, sinceMs };
+    }
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - (this.#notedAtMs.get(code) ?? Number.NEGATIVE_INFINITY) < faultsApartMs) return;
+    this.#notedAtMs.set(code, nowMs);
+    const message = "What a replicator asked for was refused or failed.";
+    const facts = { group: this.name, code, cause, nextStep };
+    this.#log.note(isOurs ? "error" : "warn", message, facts);
   }
 
   async #maintain(signal: AbortSignal): Promise<void> {

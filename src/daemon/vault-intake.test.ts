@@ -29,6 +29,7 @@ function intakesOf(of: DirectoryJournal): GroupIntakes {
     onBytes: (bytes) => void seen.push(`${bytes} bytes`),
     onCheckpoint: () => void seen.push("checkpoint"),
     onConfirmed: () => void seen.push("confirmed"),
+    onFault: ({ code }) => void seen.push(code),
     onSealed: ({ sequence }) => void seen.push(`sealed #${sequence}`),
   });
 }

@@ -17,6 +17,7 @@ import {
   overFault,
   VaultPointWriter,
   VaultStagedDisk,
+  watched,
 } from "./vault-streams.ts";
 
 /**
@@ -76,8 +77,10 @@ export class GroupIntakes {
   }
 
   async confirm(confirmation: { readonly point: PointId; readonly atMs: number }, peer: Peer) {
-    this.checkHolder(peer);
-    await this.#journal.confirmCurrent(confirmation);
+    await watched(this.#watcher, async () => {
+      this.checkHolder(peer);
+      await this.#journal.confirmCurrent(confirmation);
+    });
     if (this.#journal.head()?.id === confirmation.point) this.#watcher.onConfirmed();
   }
 
@@ -93,7 +96,7 @@ export class GroupIntakes {
 
   /** One after the other; a way that is over begins nothing. */
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    const turn = this.#lastTurn.then(work);
+    const turn = this.#lastTurn.then(() => watched(this.#watcher, work));
     this.#lastTurn = turn.catch(() => {}); // Its caller's; the next one starts afresh.
     return turn;
   }

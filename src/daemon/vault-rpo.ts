@@ -15,13 +15,18 @@ export type AgedPoint = Pick<Point, "instant" | "currentAtMs" | "clock">;
 
 /**
  * What a loss of the source would cost at `nowMs` on the vault's clock: from the instant's lower bound, or from when nothing had
- * changed since, brought to the vault's clock. Never less than nothing: a source's clock that runs ahead must not flatter.
+ * changed since, brought to the vault's clock. Nobody tells of an instant before it was: what the vault heard at `heardAtMs` was no
+ * later, so that a source's clock that jumped ahead does not flatter.
  */
-export function vaultRpoOf(head: AgedPoint, nowMs: number): VaultRpo {
+export function vaultRpoOf(
+  head: AgedPoint,
+  { nowMs, heardAtMs }: { readonly nowMs: number; readonly heardAtMs: number },
+): VaultRpo {
   const { instant, currentAtMs, clock } = head;
   const heldMs = Math.max(instant.lowerMs, currentAtMs ?? instant.lowerMs);
   const errorMs = clock?.errorMs ?? instant.clockErrorMs;
-  const seconds = Math.max(0, nowMs - heldMs - (clock?.offsetMs ?? 0)) / 1000;
+  const atVaultMs = Math.min(heldMs + (clock?.offsetMs ?? 0), heardAtMs);
+  const seconds = Math.max(0, nowMs - atVaultMs) / 1000;
   return { seconds, errorSeconds: errorMs === null ? null : errorMs / 1000 };
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { faultWithin } from "../base/fault.ts";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { ServeVault, VaultServeRequest } from "../cli/vault-serve.ts";
 import { type ControlHandler, serveControl } from "../control/server.ts";
@@ -9,7 +10,7 @@ import { controlSocket } from "../journal/vault-layout.ts";
 import { openEnrolmentStore } from "../tls/enrolment-store.ts";
 import { formatSiteAddress } from "../tls/identity.ts";
 import { listenTls } from "../tls/listen.ts";
-import { openVaultIdentity } from "../tls/vault-identity.ts";
+import { openVaultIdentity, type VaultIdentity } from "../tls/vault-identity.ts";
 import { linkReceiver } from "../transport/link-receiver.ts";
 import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
 import { noteReceiverEvent, noteRefused } from "./vault-events.ts";
@@ -21,6 +22,8 @@ import { reachedAt, VaultPeers } from "./vault-peers.ts";
 const tickMs = 1_000;
 /** How many ticks lie between two looks at what the bases take. */
 const measureEveryTicks = 30;
+/** When renewing the certificate is tried again after it failed. */
+const renewalAgainMs = 60_000;
 
 /**
  * Serves a vault: replicators connect with certificates that the vault signed, their points go into its groups, and whoever is on
@@ -38,7 +41,9 @@ export const serveVault: ServeVault = async (context, request) => {
   const bug = (error: unknown) => {
     if (!signal.aborted) stopping.abort(error);
   };
-  const { office, groups } = await openOffice({ ...context, signal }, request, { log, opened });
+  const { office, groups } = await openOffice({ ...context, signal }, request, {
+    ...{ log, opened, bug },
+  });
   groups.openAll().catch(bug);
   const ended = Promise.withResolvers<void>();
   const onAbort = () => ended.resolve();
@@ -51,6 +56,13 @@ export const serveVault: ServeVault = async (context, request) => {
   if (stopping.signal.aborted) throw stopping.signal.reason;
 };
 
+interface OpeningOffice {
+  readonly log: EventLog;
+  readonly opened: AsyncDisposableStack;
+  /** Hears of what went wrong in the background and is no fault; nothing once the vault is stopping. */
+  readonly bug: (error: unknown) => void;
+}
+
 interface Opened {
   readonly office: VaultOffice;
   readonly groups: VaultGroups;
@@ -59,7 +71,7 @@ interface Opened {
 async function openOffice(
   context: CommandContext,
   { directory, config, version }: VaultServeRequest,
-  { log, opened }: { log: EventLog; opened: AsyncDisposableStack },
+  { log, opened, bug }: OpeningOffice,
 ): Promise<Opened> {
   const { files, locks, clock, prng, signal } = context;
   const startedAtMs = Math.floor(clock.nowMs());
@@ -72,10 +84,7 @@ async function openOffice(
     vault,
     reachedAt(config, config.listen.port).map(({ host }) => host),
   );
-  identity.keepFresh({ signal }).catch((error: unknown) => {
-    if (!signal.aborted)
-      log.note("error", "The vault's certificate cannot be renewed.", { cause: String(error) });
-  });
+  keepFresh(identity, { clock, signal, log }).catch(bug);
   const groups = opened.use(new VaultGroups({ vault, config, clock, log }));
   const receiver = opened.use(
     linkReceiver({
@@ -125,6 +134,24 @@ async function openTrust(context: CommandContext, vault: Vault, hosts: readonly 
   const { authority, fingerprint } = identity;
   const store = await openEnrolmentStore({ ...keeping, authority, fingerprint });
   return { identity, store };
+}
+
+/** A certificate that cannot be renewed now is renewed later: there is a third of its life for that. */
+async function keepFresh(
+  identity: VaultIdentity,
+  { clock, signal, log }: { clock: Clock; signal: AbortSignal; log: EventLog },
+): Promise<never> {
+  for (;;) {
+    try {
+      await identity.keepFresh({ signal });
+    } catch (error) {
+      const fault = faultWithin(error);
+      if (signal.aborted || fault === null) throw error;
+      const { code, message: cause, nextStep } = fault;
+      log.note("error", "The vault's certificate cannot be renewed.", { code, cause, nextStep });
+    }
+    await clock.sleep(renewalAgainMs, { signal });
+  }
 }
 
 /** Once a second until the signal. */

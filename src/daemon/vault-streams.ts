@@ -24,6 +24,21 @@ export interface IntakeWatcher {
   readonly onCheckpoint: () => void;
   readonly onConfirmed: () => void;
   readonly onSealed: (point: Point) => void;
+  /** Something that a peer asked for was refused or failed; the peer was told. */
+  readonly onFault: (fault: Fault) => void;
+}
+
+/** Does something for a peer; a fault goes to the watcher, too. */
+export async function watched<Result>(
+  watcher: Pick<IntakeWatcher, "onFault">,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Fault) watcher.onFault(error);
+    throw error;
+  }
 }
 
 /** Work that may still be going on when its owner ends. */
@@ -114,7 +129,7 @@ export class VaultPointWriter implements PointWriter {
   async #unlessOver<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#isOver) throw overFault();
     try {
-      return await this.#underWay.run(work);
+      return await this.#underWay.run(() => watched(this.#watcher, work));
     } catch (error) {
       // What was interrupted says so in its own way.
       if (this.#isOver && !(error instanceof Fault)) throw overFault(error);
@@ -145,7 +160,7 @@ export class VaultStagedDisk implements StagedDisk {
   /** Does something with the journal's own parts, which stay open until it ends. LINK_RESET when they are over. */
   async use<Result>(work: (inner: StagedDisk) => Promise<Result>): Promise<Result> {
     if (this.#isOver) throw overFault();
-    return this.#underWay.run(() => work(this.#inner));
+    return this.#underWay.run(() => watched(this.#watcher, () => work(this.#inner)));
   }
 
   async hashes(offsetBytes: number, into: Uint8Array): Promise<void> {
