@@ -30,8 +30,12 @@ export function contradictionsOf(config: Config, isGiven: IsGiven): readonly Con
         ...group.machines.flatMap((machine, index) =>
           namedTwice(machine.disks, [...at, "machines", index, "disks"], "disk"),
         ),
-        ...group.machines.flatMap((machine, index) => {
+        ...group.machines.flatMap((machine, index): Contradiction[] => {
           if (machine.qmp !== undefined) return [];
+          if (machine.nbd !== undefined) {
+            const message = "a machine that is read over NBD needs its `qmp`";
+            return [{ path: [...at, "machines", index, "nbd"], message }];
+          }
           return machine.disks.flatMap((disk, diskIndex) =>
             disk.image !== undefined
               ? []

@@ -156,6 +156,13 @@ test("a file that is not there, and one that is too large", async () => {
   await expect(readConfig(files, "/a.yaml")).rejects.toMatchObject({ code: "CONFIG_INVALID" });
 });
 
+test("disks that are read over NBD need the machine's forwarded QMP socket", () => {
+  const nbd = '        nbd: {address: "192.0.2.9:10809", tls: /tls}\n';
+  const at = "        qmp: /run/db.qmp\n";
+  expect(parseConfig(good.replace(at, `${at}${nbd}`), "a.yaml").groups).toHaveLength(2);
+  expect(problemsOf(good.replace(at, nbd))).toContain("needs its `qmp`");
+});
+
 describe("one process or two sites", () => {
   const twoSites = good
     .replace("vault: /srv/vault", "state: /var/lib/afterimage-state")

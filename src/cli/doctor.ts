@@ -1,7 +1,7 @@
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { Fault } from "../base/fault.ts";
-import { GIB } from "../base/units.ts";
+import { GIB, MIB } from "../base/units.ts";
 import type { Finding } from "../core/platform.ts";
 import { probeReplication } from "../qemu/probe.ts";
 import { probeMachines } from "../qemu/probe-machines.ts";
@@ -15,6 +15,8 @@ import { startProgress } from "./progress.ts";
 
 /** A vault with less room than this will not take points for long. */
 const vaultFreeBytesMin = 10 * GIB;
+/** Who a replicator is takes little. */
+const stateFreeBytesMin = 16 * MIB;
 
 interface DoctorOptions extends CommonOptions {
   readonly config?: string;
@@ -32,7 +34,7 @@ export function doctorVerb(context: CommandContext): Command {
   )
     .option(
       "--config <file>",
-      "also look at the vault, the scratch directory and the machines it names",
+      "also look at the directories (vault or state, spool, scratch) and the machines it names",
     )
     .option("--vault <directory>", "also look at this vault")
     .action((options: DoctorOptions) => runDoctor(context, options));
@@ -78,6 +80,12 @@ function directoryProbes(
   ];
   const probes = vaults.map((path) => ({ what: "vault", path, freeBytesMin: vaultFreeBytesMin }));
   if (config !== null) {
+    const { state, spool } = config;
+    if (state !== undefined) {
+      probes.push({ what: "state", path: state, freeBytesMin: stateFreeBytesMin });
+      const path = spool.directory ?? join(state, "spool");
+      probes.push({ what: "spool", path, freeBytesMin: spool.reserveBytes + GIB });
+    }
     const { directory, capBytes } = config.scratch;
     // Each group reserves its cap before each cycle.
     const freeBytesMin = capBytes * config.groups.length;
@@ -86,8 +94,9 @@ function directoryProbes(
   return probes.map((probe) => [
     `looking at ${probe.path}`,
     async () => {
-      // `run` makes the scratch directory itself: what counts until then is where it will lie.
-      const isThere = probe.what === "vault" || (await files.stat(probe.path)) !== null;
+      // Scratch and spool are made when they are needed: what counts until then is where they will lie.
+      const isMade = probe.what === "scratch" || probe.what === "spool";
+      const isThere = !isMade || (await files.stat(probe.path)) !== null;
       return probeDirectory({ files, ...probe, path: isThere ? probe.path : dirname(probe.path) });
     },
   ]);
