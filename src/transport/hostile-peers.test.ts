@@ -116,7 +116,12 @@ test("who says nothing, or nothing but garbage, is dropped", async () => {
   const faults = world.events.flatMap((event) =>
     event.kind === "channel-closed" ? [event.fault?.code] : [],
   );
-  expect(faults.sort()).toEqual(["LINK_LOST", "LINK_LOST", "LINK_PROTOCOL", "LINK_PROTOCOL"]);
+  expect(faults.toSorted((a, b) => (String(a) < String(b) ? -1 : 1))).toEqual([
+    "LINK_LOST",
+    "LINK_LOST",
+    "LINK_PROTOCOL",
+    "LINK_PROTOCOL",
+  ]);
 });
 
 test("a vault, or another peer with the session's id, is refused without a reason", async () => {

@@ -4,35 +4,29 @@ import { Fault } from "../base/fault.ts";
 import { type Prng, randomHex } from "../base/prng.ts";
 import type { GroupName } from "../core/ids.ts";
 import { decodeFault } from "../format/wire-answers.ts";
-import { encodeReceived, encodeResume, type RequestRange } from "../format/wire-control.ts";
+import { encodeReceived } from "../format/wire-control.ts";
 import { encodeFrameHeader, type FrameHeader, wireFault } from "../format/wire-frame.ts";
 import { decodeGrant, type Grant, type Hello, type Welcome } from "../format/wire-hello.ts";
 import {
-  receivedRangesMax,
   requestsOutstandingMax,
-  resumeChannelsMax,
   sessionIdLengthBytes,
   type WireVersions,
 } from "../format/wire-limits.ts";
+import { ChannelSet } from "./channel-set.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { LinkCaps } from "./link.ts";
 import type { LinkBounds } from "./link-bounds.ts";
 import type { LinkChannel } from "./link-channel.ts";
 import { frameOf, type Outgoing, type OutgoingStream } from "./outgoing.ts";
+import { Outstanding } from "./outstanding.ts";
 import { RateMeter } from "./rate-meter.ts";
+import { Resumption } from "./resumption.ts";
 import { SendWindow } from "./send-window.ts";
+import { type SentBytes, SentCounts } from "./sent-counts.ts";
+import { StreamTable } from "./stream-table.ts";
 
-/** The vault is told which answers arrived, beyond the watermark, each time there are so many. */
-const receivedEvery = 256;
 /** Slower than this no link is taken to be: how long to wait for what is under way before a rate was measured. */
 const slowestBytesPerSecond = 64 * 1024;
-
-/** Counters of one group. */
-export interface SentCounts {
-  dataBytes: number;
-  wireBytes: number;
-  resentBytes: number;
-}
 
 /**
  * The sender's requests, each executed once by the vault however often channels end.
@@ -53,26 +47,17 @@ export class LinkSession {
   readonly #queue: FairQueue;
   readonly #window: SendWindow;
   readonly #rate = new RateMeter();
-  readonly #channels = new Set<LinkChannel>();
-  readonly #outstanding = new Map<number, Outgoing>();
-  readonly #streams = new Set<OutgoingStream>();
-  readonly #counts = new Map<GroupName, SentCounts>();
+  readonly #channels = new ChannelSet();
+  readonly #outstanding = new Outstanding();
+  readonly #streams: StreamTable;
+  readonly #counts = new SentCounts();
+  readonly #resumption = new Resumption(this.#outstanding);
   /** Calls that found no channel. */
   #calls: Outgoing[] = [];
   #id: string;
   #life: string | null = null;
   #isUp = false;
-  #nextRequest = 1;
-  #nextStream = 1;
   #nextChannel = 1;
-  #nextResume = 1;
-  #deadChannels: number[] = [];
-  #resumes = new Map<
-    number,
-    { readonly channel: LinkChannel; readonly asked: readonly number[] }
-  >();
-  #unconfirmed = 0;
-  #resentBytes = 0;
   #isPumping = false;
   #isWaitingForCap = false;
   #isWatching = false;
@@ -90,6 +75,7 @@ export class LinkSession {
     this.#versions = options.versions;
     this.#roundTripMs = options.roundTripMs;
     this.#queue = new FairQueue(options.clock);
+    this.#streams = new StreamTable(this.#outstanding, this.#queue);
     this.#window = new SendWindow(options.bounds.windowBytesMin);
     this.#id = randomHex(options.prng, sessionIdLengthBytes);
   }
@@ -112,7 +98,7 @@ export class LinkSession {
   }
 
   get resentBytes(): number {
-    return this.#resentBytes;
+    return this.#counts.resentBytes;
   }
 
   /** The window and what fills it, in bytes. */
@@ -120,8 +106,8 @@ export class LinkSession {
     return { bytes: this.#window.bytes, outstandingBytes: this.#window.outstandingBytes };
   }
 
-  counts(group: GroupName): SentCounts & { readonly waitingBytes: number } {
-    return { ...this.#countsOf(group), waitingBytes: this.#queue.waitingBytes(group) };
+  counts(group: GroupName): SentBytes & { readonly waitingBytes: number } {
+    return { ...this.#counts.of(group), waitingBytes: this.#queue.waitingBytes(group) };
   }
 
   setCaps(caps: LinkCaps): void {
@@ -160,15 +146,8 @@ export class LinkSession {
   /** A channel that had joined is over: what it owed is asked for on another. */
   left(channel: LinkChannel): void {
     if (!this.#channels.delete(channel)) return;
-    for (const [serial, resume] of this.#resumes) {
-      if (resume.channel === channel) this.#resumes.delete(serial);
-    }
-    this.#deadChannels.push(channel.number);
-    if (this.#deadChannels.length > resumeChannelsMax) this.#deadChannels.shift();
-    for (const request of this.#outstanding.values()) {
-      if (request.channel === channel) request.channel = null;
-    }
-    const other = this.#callChannel();
+    this.#resumption.lost(channel);
+    const other = this.#channels.forCalls();
     if (other !== null) this.#resume(other);
   }
 
@@ -185,20 +164,12 @@ export class LinkSession {
   }
 
   openStream(group: GroupName): OutgoingStream {
-    const stream: OutgoingStream = {
-      number: this.#nextStream++,
-      group,
-      outstandingBytes: 0,
-      progressAtMs: 0,
-      fault: null,
-    };
-    this.#streams.add(stream);
-    return stream;
+    return this.#streams.open(group);
   }
 
   /** Nothing more will be asked of it. */
   forget(stream: OutgoingStream): void {
-    this.#streams.delete(stream);
+    this.#streams.forget(stream);
   }
 
   /** Puts a request on its way, or rejects it at once when the link is down or its stream dead. */
@@ -216,8 +187,7 @@ export class LinkSession {
 
   /** All answers below have arrived. */
   watermark(): number {
-    const first = this.#outstanding.keys().next();
-    return first.done ? this.#nextRequest : first.value;
+    return this.#outstanding.watermark;
   }
 
   slownessMs(outstandingBytes: number): number {
@@ -261,7 +231,7 @@ export class LinkSession {
   }
 
   #pumpCalls(): void {
-    const channel = this.#callChannel();
+    const channel = this.#channels.forCalls();
     if (channel === null || this.#calls.length === 0) return;
     const calls = this.#calls;
     this.#calls = [];
@@ -276,7 +246,7 @@ export class LinkSession {
       request.number !== 0 ||
       this.#window.mayGo(request.lengthBytes, request.stream?.outstandingBytes ?? 0);
     while (!this.#queue.isEmpty && this.#outstanding.size < requestsOutstandingMax / 2) {
-      const channel = this.#chunkChannel();
+      const channel = this.#channels.forChunks();
       if (channel === null) return;
       const request = this.#queue.take(mayGo);
       if (request === null) return;
@@ -299,9 +269,7 @@ export class LinkSession {
     const nowMs = this.#clock.monotonicMs();
     const { stream, lengthBytes } = request;
     if (request.number === 0) {
-      request.number = this.#nextRequest;
-      this.#nextRequest += 1;
-      this.#outstanding.set(request.number, request);
+      this.#outstanding.add(request);
       if (request.type === "chunk") {
         this.#rate.busy(nowMs);
         this.#window.outstandingBytes += lengthBytes;
@@ -309,23 +277,15 @@ export class LinkSession {
           if (stream.outstandingBytes === 0) stream.progressAtMs = nowMs;
           stream.outstandingBytes += lengthBytes;
         }
-        this.#countsOf(request.group).wireBytes += lengthBytes;
+        this.#counts.of(request.group).wireBytes += lengthBytes;
       }
     } else {
-      this.#resentBytes += lengthBytes;
-      this.#countsOf(request.group).resentBytes += lengthBytes;
+      this.#counts.resent(request.group, lengthBytes);
     }
     request.sentAtMs = nowMs;
-    this.#owe(request, channel);
+    this.#outstanding.owe(request, channel);
     channel.push(frameOf(request, this.watermark()));
     request.onSent?.();
-  }
-
-  /** The answer is to come on `channel`. */
-  #owe(request: Outgoing, channel: LinkChannel): void {
-    request.channel = channel;
-    channel.outstandingRequests += 1;
-    channel.outstandingBytes += request.lengthBytes;
   }
 
   #onAnswer(number: number, settle: (request: Outgoing) => void): void {
@@ -340,14 +300,9 @@ export class LinkSession {
   /** Takes a request out of all accounts. */
   #settled(request: Outgoing): void {
     const nowMs = this.#clock.monotonicMs();
-    const { stream, channel, lengthBytes } = request;
-    if (request.number !== this.watermark()) this.#unconfirmed += 1;
-    this.#outstanding.delete(request.number);
+    const { stream, lengthBytes } = request;
+    this.#outstanding.remove(request);
     request.body = null;
-    if (channel !== null) {
-      channel.outstandingRequests -= 1;
-      channel.outstandingBytes -= lengthBytes;
-    }
     if (request.type !== "chunk") return;
     this.#window.outstandingBytes -= lengthBytes;
     if (stream !== null) {
@@ -360,56 +315,26 @@ export class LinkSession {
 
   /** Lets the vault forget answers that arrived out of order, when there are many. */
   #confirm(): void {
-    if (this.#unconfirmed < receivedEvery) return;
-    const channel = this.#callChannel();
-    if (channel === null) return;
-    this.#unconfirmed = 0;
-    const ranges: RequestRange[] = [];
-    let from = this.watermark() + 1;
-    for (const number of [...this.#outstanding.keys(), this.#nextRequest]) {
-      if (number > from && ranges.length < receivedRangesMax) ranges.push({ from, to: number });
-      from = number + 1;
-    }
-    if (ranges.length > 0) this.#pushControl(channel, "received", encodeReceived(ranges));
+    const channel = this.#channels.forCalls();
+    const ranges = channel === null ? null : this.#outstanding.takeConfirmations();
+    if (channel === null || ranges === null) return;
+    this.#pushControl(channel, "received", encodeReceived(ranges));
   }
 
   #resume(channel: LinkChannel): void {
-    const asked: number[] = [];
-    for (const request of this.#outstanding.values()) {
-      if (request.channel === null) asked.push(request.number);
-    }
-    if (asked.length === 0) return;
-    const serial = this.#nextResume++;
-    for (const number of asked) this.#owe(this.#outstanding.get(number)!, channel);
-    this.#resumes.set(serial, { channel, asked });
-    const body = encodeResume({ channels: this.#deadChannels, requests: asked });
-    this.#pushControl(channel, "resume", body, serial);
+    const asked = this.#resumption.ask(channel);
+    if (asked !== null) this.#pushControl(channel, "resume", asked.body, asked.serial);
   }
 
   #onStanding(serial: number, channel: LinkChannel, states: Uint8Array): void {
-    const resume = this.#resumes.get(serial);
-    if (resume === undefined || resume.channel !== channel) throw wireFault("an answer unasked");
-    if (states.length !== resume.asked.length) throw wireFault("a standing has another length");
-    this.#resumes.delete(serial);
+    const lacking = this.#resumption.answered(serial, channel, states);
     // From the last to the first, so that each put before the others ends in the first order.
-    for (const [place, number] of [...resume.asked.entries()].reverse()) {
-      const request = this.#outstanding.get(number);
-      if (request === undefined || states[place] !== 0) continue;
-      this.#disown(request);
+    for (const request of lacking.toReversed()) {
       if (request.body === null) this.#settled(request);
       else if (request.type === "chunk") this.#queue.pushFirst(request);
       else this.#calls.unshift(request);
     }
     this.pump();
-  }
-
-  /** Its channel owes nothing more for it. */
-  #disown(request: Outgoing): void {
-    const { channel, lengthBytes } = request;
-    if (channel === null) return;
-    channel.outstandingRequests -= 1;
-    channel.outstandingBytes -= lengthBytes;
-    request.channel = null;
   }
 
   #onGrant(grant: Grant): void {
@@ -428,47 +353,16 @@ export class LinkSession {
     channel.push([header, body]);
   }
 
-  /** The lowest of the open channels: chunks go on others when there are others. */
-  #callChannel(): LinkChannel | null {
-    let found: LinkChannel | null = null;
-    for (const channel of this.#channels) {
-      if (channel.isOpen && (found === null || channel.slot < found.slot)) found = channel;
-    }
-    return found;
-  }
-
-  #chunkChannel(): LinkChannel | null {
-    const forCalls = this.#callChannel();
-    let found: LinkChannel | null = null;
-    let isAlone = true;
-    for (const channel of this.#channels) {
-      if (channel === forCalls || !channel.isOpen) continue;
-      isAlone = false;
-      if (!channel.hasRoom) continue;
-      if (found === null || channel.outstandingBytes < found.outstandingBytes) found = channel;
-    }
-    if (!isAlone) return found;
-    return forCalls?.hasRoom ? forCalls : null;
-  }
-
   #giveUp(fault: Fault, except: LinkChannel | null): void {
-    for (const stream of this.#streams) stream.fault ??= fault;
-    this.#streams.clear();
-    const all = [...this.#outstanding.values(), ...this.#calls, ...this.#queue.remove(() => true)];
+    this.#streams.giveUpAll(fault);
+    const waiting = this.#queue.remove(() => true);
+    const all = new Set([...this.#outstanding.clear(), ...this.#calls, ...waiting]);
     this.#calls = [];
-    this.#outstanding.clear();
-    this.#resumes.clear();
-    this.#deadChannels = [];
-    this.#unconfirmed = 0;
+    this.#resumption.clear();
     this.#window.outstandingBytes = 0;
     this.#rate.interrupt();
-    for (const channel of this.#channels) {
-      channel.outstandingBytes = 0;
-      channel.outstandingRequests = 0;
-      if (channel !== except) channel.end(fault);
-    }
-    this.#channels.clear();
-    for (const request of new Set(all)) {
+    for (const channel of this.#channels.clear()) if (channel !== except) channel.end(fault);
+    for (const request of all) {
       request.body = null;
       request.reject(fault);
     }
@@ -484,54 +378,17 @@ export class LinkSession {
     this.#isWatching = true;
     while (this.#outstanding.size > 0 || this.#calls.length > 0 || !this.#queue.isEmpty) {
       await this.#clock.sleep(1000);
-      this.#findStalled();
+      const slownessMs = this.slownessMs(this.#window.outstandingBytes);
+      const stalledMs = this.bounds.stalledAfterMs + slownessMs;
+      const nowMs = this.#clock.monotonicMs();
+      for (const lacking of this.#streams.giveUpStalled(nowMs, stalledMs)) this.#settled(lacking);
     }
     this.#isWatching = false;
-  }
-
-  #findStalled(): void {
-    const nowMs = this.#clock.monotonicMs();
-    for (const stream of this.#streams) {
-      if (stream.outstandingBytes === 0) continue;
-      const boundMs = this.bounds.stalledAfterMs + this.slownessMs(this.#window.outstandingBytes);
-      const silentMs = nowMs - stream.progressAtMs;
-      if (silentMs < boundMs) continue;
-      const details = { group: stream.group, silentMs: Math.round(silentMs) };
-      this.#abandon(stream, new Fault("LINK_STALLED", "the vault takes nothing", details));
-    }
-    for (const request of [...this.#outstanding.values()]) {
-      if (request.answerMsMax === null || request.body === null) continue;
-      if (nowMs - request.sentAtMs < request.answerMsMax) continue;
-      request.body = null;
-      request.reject(new Fault("LINK_STALLED", "the vault does not answer"));
-    }
-  }
-
-  /** Gives up a stream: its requests reject, but what was sent keeps its credit until the vault answers. */
-  #abandon(stream: OutgoingStream, fault: Fault): void {
-    stream.fault ??= fault;
-    this.#streams.delete(stream);
-    for (const request of this.#queue.remove((at) => at.stream === stream)) {
-      if (request.number === 0) request.reject(fault);
-    }
-    for (const request of this.#outstanding.values()) {
-      if (request.stream !== stream || request.body === null) continue;
-      request.body = null;
-      request.reject(fault);
-    }
-  }
-
-  #countsOf(group: GroupName): SentCounts {
-    const found = this.#counts.get(group);
-    if (found !== undefined) return found;
-    const made = { dataBytes: 0, wireBytes: 0, resentBytes: 0 };
-    this.#counts.set(group, made);
-    return made;
   }
 
   /** So much data went into chunks, before the codec. */
   countData(group: GroupName, dataBytes: number): void {
     assert(dataBytes > 0);
-    this.#countsOf(group).dataBytes += dataBytes;
+    this.#counts.of(group).dataBytes += dataBytes;
   }
 }
