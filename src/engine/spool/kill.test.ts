@@ -1,7 +1,7 @@
 import { describe, test } from "vitest";
 import { interruptEverywhere, works } from "./kill-cases-for-test.ts";
 
-const killsMax = 6;
+const killsMax = 3;
 
 for (const mode of ["killed", "full"] as const) {
   describe(`a replicator that is ${mode === "killed" ? "killed" : "out of room"} at changes of its files`, () => {

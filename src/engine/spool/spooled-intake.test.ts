@@ -131,7 +131,52 @@ describe("while the vault is away", () => {
   });
 });
 
+test("parts that a waiting point takes over are not discarded, however often we begin anew", async () => {
+  const world = await spoolWorld(8);
+  guestActs(world, 10);
+  await cutOnce(world);
+  await world.restartReplicator();
+  await cutPoints(world, 1);
+  await shipAll(world);
+  expect(sequences(world)).toEqual([1, 2]);
+  expect(holes(world)).toEqual([]);
+  expect(await wrongPoints(world)).toEqual([]);
+});
+
+test("parts that are only remembered are not touched before the vault was asked", async () => {
+  const world = await begun(9);
+  world.link.fate = (call) => (call === "ask" ? "lost" : "fine");
+  await world.intake.ask();
+  world.link.calls.length = 0;
+  const [disk] = world.points()[0]!.disks;
+  const { name, identity, sizeBytes } = disk!;
+  const syncId = world.points()[0]!.id;
+  await using parts = await world.intake.stage({
+    ...{ kind: "base", disk: name, identity, sizeBytes, syncId },
+  });
+  await expect(parts.discard()).rejects.toMatchObject({ code: "LINK_LOST" });
+  expect(world.link.calls).toEqual([]);
+});
+
 describe("a lost answer does no harm", () => {
+  test("acknowledged points that could not be struck off are still there after a kill", async () => {
+    const world = await begun(23);
+    world.link.isUp = false;
+    await cutPoints(world, 3);
+    world.link.isUp = true;
+    world.kills.mode = "full";
+    world.kills.killAt = world.kills.changes + 1;
+    await shipAll(world);
+    expect(world.events.some(({ type }) => type === "spool-state-behind")).toBe(true);
+    await world.restartReplicator();
+    await shipAll(world);
+    expect(holes(world)).toEqual([]);
+    expect(world.intake.status()).toMatchObject({ points: 0, usedBytes: 0 });
+    await cutPoints(world, 1);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
   test("a point that was shipped and not acknowledged is not shipped again", async () => {
     const world = await begun(20);
     world.link.isUp = false;
