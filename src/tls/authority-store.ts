@@ -4,7 +4,8 @@ import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import type { Prng } from "../base/prng.ts";
-import { type Authority, fingerprintOf, makeAuthority } from "./certificates.ts";
+import { type Authority, makeAuthority } from "./certificates.ts";
+import { secureContextOf } from "./dial.ts";
 import { pemBytesMax } from "./tls-limits.ts";
 
 /** Where a vault keeps who it is and whom it believes. Everything that knows a name in there asks here. */
@@ -91,12 +92,13 @@ export async function readPemPair(
   const text = Buffer.from(content).toString("latin1");
   const end = text.indexOf(keyEnd);
   const certificatePem = text.slice(end + keyEnd.length);
+  const pair = { privateKeyPem: text.slice(0, end + keyEnd.length), certificatePem };
   try {
     if (end < 0) throw new TypeError("no private key");
-    fingerprintOf(certificatePem);
+    secureContextOf(pair); // Throws unless the key is the certificate's.
   } catch (error) {
     const message = `${path} holds no key with its certificate`;
     throw new Fault("STORAGE_FAILED", message, { path, reason: "no key" }, { cause: error });
   }
-  return { privateKeyPem: text.slice(0, end + keyEnd.length), certificatePem };
+  return pair;
 }

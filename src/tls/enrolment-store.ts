@@ -161,9 +161,13 @@ class DirectoryStore implements EnrolmentStore {
 
   readonly answer: EnrolmentHandler = async (request, applicant) => {
     const host = applicant.address.slice(0, applicant.address.lastIndexOf(":"));
-    if (!this.#limiter.isAllowed(host)) return refuse("too many wrong requests of this host");
+    // Whoever shows a good certificate guesses nothing, and may sit behind one address with somebody who does.
+    const isKnown = applicant.holder !== null;
+    if (!isKnown && !this.#limiter.isAllowed(host)) {
+      return refuse("too many wrong requests of this host");
+    }
     const answer = await this.#inTurn(() => this.#answer(request, applicant));
-    if (answer.refusal !== null) this.#limiter.wrong(host);
+    if (!isKnown && answer.refusal !== null) this.#limiter.wrong(host);
     return answer;
   };
 

@@ -6,6 +6,7 @@ import { seededPrng } from "../base/prng.ts";
 import { makeRequest } from "./certificates.ts";
 import { frameMessage } from "./enrolment-exchange.ts";
 import { joinVault } from "./join.ts";
+import { openReplicatorIdentity } from "./replicator-identity.ts";
 import { decodeToken, encodeToken, type Invitation } from "./token.ts";
 import { ClockForTest, never, type VaultForTest, vaultForTest } from "./vault-for-test.ts";
 
@@ -103,6 +104,22 @@ test("a host that guesses has to wait, and the right secret does not help it mea
   expect((await vault.refusal(10)).reason).toBe("too many wrong requests of this host");
   time.advance(60_000);
   expect((await join(invitation, time)).name).toBe("site-a");
+});
+
+test("who is enrolled renews although somebody behind the same address guesses", async () => {
+  const vault = await vaultForTest({ clock });
+  const files = memoryFileSystem();
+  const token = encodeToken(await invite(vault));
+  const common = { directory: "/state", files, clock };
+  await joinVault({ ...common, token, prng: seededPrng(1), signal: never });
+  for (let guess = 0; guess < 11; guess += 1) {
+    await observe(vault, frameMessage(Buffer.from("{}")));
+  }
+  expect((await vault.refusal(10)).reason).toBe("too many wrong requests of this host");
+  const identity = await openReplicatorIdentity(common);
+  const before = identity.current().certificatePem;
+  await identity.renew({ signal: never });
+  expect(identity.current().certificatePem).not.toBe(before);
 });
 
 test("a secret is told to nobody but the vault that the token pins", async () => {

@@ -9,6 +9,7 @@ import { type EnrolmentStore, openEnrolmentStore } from "./enrolment-store.ts";
 import type { CertificateHolder } from "./identity.ts";
 import { joinVault } from "./join.ts";
 import { openReplicatorIdentity } from "./replicator-identity.ts";
+import { writeReplicatorRecord } from "./replicator-state.ts";
 import { decodeToken } from "./token.ts";
 import { never, vaultForTest, vaultIdForTest } from "./vault-for-test.ts";
 import { openVaultIdentity } from "./vault-identity.ts";
@@ -150,4 +151,30 @@ test("what stands in the files is no secret of an invitation, and damaged files 
     notAfterMs: 1,
   };
   expect(store.isRevoked(nobody)).toBe(true);
+});
+
+test("a key that is not the certificate's, or half a file, is a fault that names the file", async () => {
+  const vault = await vaultForTest({ clock });
+  const addresses = [vault.listener.address];
+  const { token } = await vault.store.invite({ name: "site-a", addresses });
+  const files = memoryFileSystem();
+  const prng = seededPrng(4);
+  const joined = await joinVault({
+    ...{ token, directory: "/state", files, clock, prng },
+    signal: never,
+  });
+  const { privateKeyPem } = await makeRequest("another");
+  await writeReplicatorRecord(files, "/state", { ...joined, privateKeyPem });
+  await expect(openReplicatorIdentity({ files, directory: "/state", clock })).rejects.toMatchObject(
+    {
+      code: "STORAGE_FAILED",
+      details: { path: "/state/identity.json" },
+    },
+  );
+  await using torn = await vault.files.open("/vault/tls/vault.pem", "write");
+  await torn.truncate(300);
+  await expect(openStore(vault.files, 5)).rejects.toMatchObject({
+    code: "STORAGE_FAILED",
+    details: { path: "/vault/tls/vault.pem" },
+  });
 });

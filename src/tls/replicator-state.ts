@@ -4,6 +4,7 @@ import { readSmallFile, writeFileAtomically } from "../base/atomic-file.ts";
 import { Fault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
 import { KIB } from "../base/units.ts";
+import { secureContextOf } from "./dial.ts";
 
 const id = z.string().regex(/^[0-9a-f]{16}$/);
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65_535) });
@@ -55,8 +56,14 @@ export async function readReplicatorRecord(
   files: FileSystem,
   directory: string,
 ): Promise<ReplicatorRecord | null> {
-  const record = await read(files, identityFile(directory), identitySchema);
+  const path = identityFile(directory);
+  const record = await read(files, path, identitySchema);
   if (record === null) return null;
+  try {
+    secureContextOf(record); // Throws unless the key is the certificate's.
+  } catch (error) {
+    throw damaged(path, error);
+  }
   const { format: _format, version: _version, ...rest } = record;
   return rest;
 }
@@ -108,9 +115,13 @@ async function read<Schema extends z.ZodType>(
   try {
     return schema.parse(JSON.parse(Buffer.from(content).toString("utf8")));
   } catch (error) {
-    const message = `${path} does not read as it was written`;
-    throw new Fault("STORAGE_FAILED", message, { path, reason: "damaged" }, { cause: error });
+    throw damaged(path, error);
   }
+}
+
+function damaged(path: string, cause: unknown): Fault {
+  const message = `${path} does not read as it was written`;
+  return new Fault("STORAGE_FAILED", message, { path, reason: "damaged" }, { cause });
 }
 
 async function write(files: FileSystem, path: string, content: unknown): Promise<void> {
