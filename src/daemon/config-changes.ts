@@ -7,7 +7,9 @@ const builtFrom = ["vault", "state", "scratch", "spool", "metrics"] as const;
 /** Which changed keys only a restart brings into force. */
 export function restartNeeds(before: Config, after: Config): readonly string[] {
   const needs: string[] = builtFrom.filter((key) => !isDeepStrictEqual(before[key], after[key]));
-  if (before.link.connections !== after.link.connections) needs.push("link.connections");
+  for (const key of ["connections", "clockOffsetMaxSeconds"] as const) {
+    if (before.link[key] !== after.link[key]) needs.push(`link.${key}`);
+  }
   const groups = new Map(before.groups.map((group) => [group.name, group]));
   for (const group of after.groups) {
     const old = groups.get(group.name);

@@ -216,6 +216,9 @@ export class ReplicatorGroup implements AsyncDisposable {
     const { clock, prng } = context;
     await using source = openSource(context, this.#config, this.#group);
     this.#pace.watch(source);
+    // Asked for each time they matter, so that a configuration that was read again applies.
+    const config = () => this.#config;
+    const group = () => this.#group;
     await runGroup({
       source,
       journal: this.#intake,
@@ -223,11 +226,15 @@ export class ReplicatorGroup implements AsyncDisposable {
       intervalSeconds: this.#interval.inForce.seconds,
       interval: this.#interval,
       pace: this.#pace,
-      syncBytesPerSecondMax: this.#config.sync.bytesPerSecondMax,
-      syncMayRun: () => syncOpening(this.#config)(clock.nowMs()),
+      get syncBytesPerSecondMax() {
+        return config().sync.bytesPerSecondMax;
+      },
+      syncMayRun: () => syncOpening(config())(clock.nowMs()),
       clockComparison: () => link.health().clock,
-      clockOffsetMaxMs: this.#config.link.clockOffsetMaxSeconds * 1000,
-      onStale: this.#group.onStale,
+      clockOffsetMaxMs: config().link.clockOffsetMaxSeconds * 1000,
+      get onStale() {
+        return group().onStale;
+      },
       clock,
       prng,
       signal,

@@ -6,17 +6,23 @@ const stopMsMax = 30_000;
 
 /** Does the work, and ends the process with exit code 2 when a stop was asked for and does not come to its end. */
 export async function withinStopBound<Result>(
-  options: { readonly clock: Clock; readonly signal: AbortSignal; readonly log: EventLog },
+  options: {
+    readonly clock: Clock;
+    readonly signal: AbortSignal;
+    readonly log: Pick<EventLog, "note">;
+    /** For tests. */
+    readonly exit?: (code: number) => void;
+  },
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const { clock, signal, log } = options;
+  const { clock, signal, log, exit = process.exit } = options;
   const done = new AbortController();
   const onAbort = () => {
     clock.sleep(stopMsMax, { signal: done.signal }).then(
       () => {
         const facts = { stopSecondsMax: stopMsMax / 1000 };
         log.note("error", "The stop did not come to its end; nothing sealed is lost.", facts);
-        process.exit(2);
+        exit(2);
       },
       () => {}, // It ended in time.
     );
