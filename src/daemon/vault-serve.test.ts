@@ -4,6 +4,7 @@ import { askWriter } from "../control/client.ts";
 import { type WriterState, writerStateSchema } from "../control/writer-state.ts";
 import type { GroupName } from "../core/ids.ts";
 import type { JournalIntake } from "../core/journal.ts";
+import { parseMetrics } from "../http/parse-metrics-for-test.ts";
 import { TestHistory, testGroup } from "../journal/history-for-test.ts";
 import { controlSocket } from "../journal/vault-layout.ts";
 import { type TestReplicator, type TestVaultSite, testVaultSite } from "./vault-site-for-test.ts";
@@ -15,7 +16,7 @@ let site: TestVaultSite;
 let history: TestHistory;
 
 beforeEach(async () => {
-  site = await testVaultSite("groupsMax: 2\nsilentAfterSeconds: 1h\n");
+  site = await testVaultSite("groupsMax: 2\nsilentAfterSeconds: 1h\nmetrics: 127.0.0.1:0\n");
   history = new TestHistory(9);
   history.addDisk("db/data", MIB);
 });
@@ -120,6 +121,24 @@ test("a vault takes as many groups as it is told, and says so to the next", asyn
   const full = { code: "VAULT_FULL", details: { groupsMax: 2 } };
   await expect(ours.intake("c" as GroupName).ask()).rejects.toMatchObject(full);
   await ours.intake("a" as GroupName).ask();
+});
+
+test("RPO is sampled while it serves, and told to whoever scrapes", async () => {
+  const ours = await site.replicator("protected");
+  await seal(ours.intake(testGroup), ours);
+  const seen = async () => (await state()).groups[0]?.custody?.rpoQuantiles ?? null;
+  await expect.poll(seen, { timeout: 10_000 }).not.toBeNull();
+  const served = site.log().find(({ msg }) => msg === "Serving metrics.");
+  const response = await fetch(`http://127.0.0.1:${served?.port}/metrics`);
+  const families = parseMetrics(await response.text());
+  const value = (name: string) => {
+    const samples = families.get(`afterimage_${name}`)?.samples ?? [];
+    return samples.find(({ labels }) => labels.group === "erp")?.value;
+  };
+  expect(value("journal_points")).toBe(1);
+  expect(value("source_silent")).toBe(0);
+  expect(value("rpo_seconds")).toBeGreaterThan(0);
+  expect(value("base_used_bytes")).toBeGreaterThanOrEqual(0);
 });
 
 test("no token, and no key, stands in the log", async () => {

@@ -13,6 +13,7 @@ import { listenTls } from "../tls/listen.ts";
 import { openVaultIdentity, type VaultIdentity } from "../tls/vault-identity.ts";
 import { linkReceiver } from "../transport/link-receiver.ts";
 import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
+import { withinStopBound } from "./stop-bound.ts";
 import { noteReceiverEvent, noteRefused } from "./vault-events.ts";
 import { VaultGroups } from "./vault-groups.ts";
 import { VaultOffice } from "./vault-office.ts";
@@ -30,10 +31,16 @@ const renewalAgainMs = 60_000;
  * this host asks through its socket. What is opened last is closed first: nobody connects while journals close.
  */
 export const serveVault: ServeVault = async (context, request) => {
-  const log =
-    request.log === "json"
-      ? jsonEventLog(context.terminal)
-      : textEventLog(context.terminal, context.clock);
+  const { clock, signal, terminal } = context;
+  const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
+  await withinStopBound({ clock, signal, log }, () => serve(context, request, log));
+};
+
+async function serve(
+  context: CommandContext,
+  request: VaultServeRequest,
+  log: EventLog,
+): Promise<void> {
   await using opened = new AsyncDisposableStack();
   // What is no fault is a bug of ours: then all ends, in order.
   const stopping = new AbortController();
@@ -54,7 +61,7 @@ export const serveVault: ServeVault = async (context, request) => {
   log.note("info", "Stopping.", {});
   await opened.disposeAsync();
   if (stopping.signal.aborted) throw stopping.signal.reason;
-};
+}
 
 interface OpeningOffice {
   readonly log: EventLog;
@@ -114,11 +121,11 @@ async function openOffice(
   const path = controlSocket(directory);
   const server = opened.use(await serveControl({ path, clock, handle }));
   if (config.metrics !== undefined) {
-    const read = async () => office.samples(version);
-    const metrics = new Metrics({ side: "vault", read });
+    const metrics = new Metrics({ side: "vault", read: async () => office.samples(version) });
     const onError = (error: unknown) =>
-      log.note("warn", "A scrape failed.", { cause: String(error) });
-    opened.use(await serveMetrics({ ...config.metrics, metrics, onError }));
+      log.note("warn", "The metrics could not be read.", { cause: String(error) });
+    const { host, port } = opened.use(await serveMetrics({ ...config.metrics, metrics, onError }));
+    log.note("info", "Serving metrics.", { host, port });
   }
   const listen = formatSiteAddress(listener.address);
   log.note("info", "Serving the vault.", { vault: directory, listen, socket: server.path });
