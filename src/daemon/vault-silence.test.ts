@@ -30,8 +30,17 @@ test("without a configured bound it is three times what usually lies between, a 
   expect(watch({ gapsMs: [2000, 2000, 2000] }).boundMs).toBe(silentAfterMsMin);
   expect(watch({ gapsMs: [5 * minute, 5 * minute, 90 * minute] }).boundMs).toBe(15 * minute);
   const slowing = watch({ gapsMs: Array.from({ length: 16 }, () => 1000) });
-  for (let count = 1; count <= 9; count += 1) slowing.spoke(count * 10 * minute);
+  for (let count = 1; count <= 10; count += 1) slowing.spoke(count * 10 * minute);
   expect(slowing.boundMs).toBe(30 * minute);
+});
+
+test("what lay before the first sign, or ended an alarm, is not what usually lies between two", () => {
+  const silence = watch();
+  silence.spoke(600 * minute);
+  expect(silence.boundMs).toBe(silentAfterMsMin);
+  expect(silence.check(1200 * minute)).toBe("silent");
+  silence.spoke(1200 * minute);
+  expect(silence.boundMs).toBe(silentAfterMsMin);
 });
 
 test("a start gives the source the whole bound to come back", () => {

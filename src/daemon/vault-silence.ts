@@ -17,6 +17,7 @@ export class SilenceWatch {
   readonly #gapsMs: number[];
   #spokeAtMs: number;
   #movedAtMs: number;
+  #hasSpoken = false;
   #isSilent = false;
 
   constructor(options: {
@@ -47,8 +48,10 @@ export class SilenceWatch {
 
   /** A sign of life. */
   spoke(atMs: number): void {
-    this.#gapsMs.push(atMs - this.#spokeAtMs);
+    // What lay before the first sign, or was an alarm, says nothing of what usually lies between two.
+    if (this.#hasSpoken && !this.#isSilent) this.#gapsMs.push(atMs - this.#spokeAtMs);
     if (this.#gapsMs.length > gapsMax) this.#gapsMs.shift();
+    this.#hasSpoken = true;
     this.#spokeAtMs = atMs;
   }
 
