@@ -1,31 +1,8 @@
-import net from "node:net";
-import tls from "node:tls";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { seededPrng } from "../base/prng.ts";
 import { readFirstBytes } from "./client-hello.ts";
+import { helloOf } from "./observed-for-test.ts";
 import { firstRecordBytesMax } from "./tls-limits.ts";
-
-/** The first record of this Node's own TLS, as it leaves the socket. */
-async function helloOf(options: tls.ConnectionOptions): Promise<Buffer> {
-  const { promise, resolve } = Promise.withResolvers<Buffer>();
-  const server = net.createServer((socket) => {
-    let seen: Buffer = Buffer.alloc(0);
-    socket.on("error", () => {}); // The client is destroyed below.
-    socket.on("data", (bytes: Buffer) => {
-      seen = Buffer.concat([seen, bytes]);
-      if (seen.length >= 5 && seen.length >= 5 + seen.readUInt16BE(3)) resolve(seen);
-    });
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  onTestFinished(() => void server.close());
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  const client = tls.connect({ host: "127.0.0.1", port: address.port, ...options });
-  client.on("error", () => {}); // Nobody answers.
-  const hello = await promise;
-  client.destroy();
-  return hello;
-}
 
 test("reads the protocols of a TLS 1.3 hello, and waits for a part of one", async () => {
   const hello = await helloOf({ ALPNProtocols: ["x", "afterimage/1"], minVersion: "TLSv1.3" });

@@ -1,5 +1,6 @@
 import net from "node:net";
 import tls from "node:tls";
+import { onTestFinished } from "vitest";
 import type { SiteAddress, TlsIdentity } from "./identity.ts";
 
 /** All that a client can see of a server that refuses it. */
@@ -51,4 +52,26 @@ export async function observePlain(
   for (const piece of pieces) socket.write(piece);
   await promise;
   return { received: Buffer.concat(received) };
+}
+
+/** The first record of this Node's own TLS, as it leaves the socket. */
+export async function helloOf(options: tls.ConnectionOptions): Promise<Buffer> {
+  const { promise, resolve } = Promise.withResolvers<Buffer>();
+  const server = net.createServer((socket) => {
+    let seen: Buffer = Buffer.alloc(0);
+    socket.on("error", () => {}); // The client is destroyed below.
+    socket.on("data", (bytes: Buffer) => {
+      seen = Buffer.concat([seen, bytes]);
+      if (seen.length >= 5 && seen.length >= 5 + seen.readUInt16BE(3)) resolve(seen);
+    });
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const client = tls.connect({ host: "127.0.0.1", port: address.port, ...options });
+  client.on("error", () => {}); // Nobody answers.
+  const hello = await promise;
+  client.destroy();
+  return hello;
 }

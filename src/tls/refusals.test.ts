@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import net from "node:net";
 import tls from "node:tls";
 import { describe, expect, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
@@ -7,7 +8,7 @@ import { seededPrng } from "../base/prng.ts";
 import { issueIdentity, makeAuthority } from "./certificates.ts";
 import type { CertificateRole, TlsIdentity } from "./identity.ts";
 import { joinVault } from "./join.ts";
-import { observePlain, observeTls } from "./observed-for-test.ts";
+import { helloOf, observePlain, observeTls } from "./observed-for-test.ts";
 import { issueReader } from "./readers.ts";
 import { openReplicatorIdentity } from "./replicator-identity.ts";
 import {
@@ -127,6 +128,23 @@ describe("who speaks no TLS 1.3 of ours gets not one byte", () => {
     expect(seen.received.length).toBe(0);
     expect((await vault.refusal(0)).reason).toMatch(reason);
   });
+});
+
+test("a handshake that breaks off is closed and logged, whatever broke it", async () => {
+  const vault = await vaultForTest({ clock });
+  const hello = await helloOf({ ALPNProtocols: ["afterimage/1"], minVersion: "TLSv1.3" });
+  const record = Buffer.concat([Buffer.from("1703030100", "hex"), Buffer.alloc(256, 7)]);
+  const seen = await observePlain(vault.listener.address, [hello, record]);
+  // The answer to a hello of TLS 1.3 is the handshake's own; there is no application data behind it.
+  expect(seen.received[0]).toBe(22);
+  expect((await vault.refusal(0)).reason).toMatch(/^the handshake failed: ERR_SSL/);
+  const gone = net.connect({ ...vault.listener.address });
+  gone.write(hello);
+  gone.once("data", () => gone.destroy());
+  expect((await vault.refusal(1)).reason).toMatch(
+    /^the (?:handshake failed|connection was lost|peer closed)/,
+  );
+  expect(vault.refused.every(({ address }) => /^127\.0\.0\.1:\d+$/.test(address))).toBe(true);
 });
 
 test("who says nothing, or a byte at a time, is closed when the time is over", async () => {
