@@ -27,6 +27,21 @@ export interface MachineDisk extends GuestDisk {
   readonly sectorBytes?: 512 | 4096;
   /** Served by an iothread; as a disk of a SCSI controller or by itself. */
   readonly iothread?: "virtio-blk" | "virtio-scsi";
+  /** What its storage carries, reads and writes together. */
+  readonly storageBytesPerSecond?: number;
+}
+
+/** The image's file, behind storage that carries no more than was said. */
+function fileNode({ name, storageBytesPerSecond }: MachineDisk, path: string) {
+  const file = { driver: "file", filename: path, discard: "unmap" };
+  if (storageBytesPerSecond === undefined) return file;
+  return { driver: "throttle", "throttle-group": `s-${name}`, file };
+}
+
+function storageArguments({ name, storageBytesPerSecond }: MachineDisk): readonly string[] {
+  if (storageBytesPerSecond === undefined) return [];
+  const limit = { "x-bps-total": storageBytesPerSecond };
+  return ["-object", JSON.stringify({ "qom-type": "throttle-group", id: `s-${name}`, ...limit })];
 }
 
 function deviceArguments(
@@ -56,16 +71,13 @@ export async function startTestMachine(
   const controlPath = join(host.directory, `${name}.control`);
   const secondQmpPath = join(host.directory, `${name}.second`);
   await rm(controlPath, { force: true });
-  const blocks = disks.flatMap(({ name: disk, format = "qcow2", sectorBytes = 512, iothread }) => [
-    "-blockdev",
-    JSON.stringify({
-      driver: format,
-      "node-name": disk,
-      discard: "unmap",
-      file: { driver: "file", filename: host.imagePath(name, disk), discard: "unmap" },
-    }),
-    ...deviceArguments(disk, sectorBytes, iothread),
-  ]);
+  const blocks = disks.flatMap((one) => {
+    const { name: disk, format = "qcow2", sectorBytes = 512, iothread } = one;
+    const file = fileNode(one, host.imagePath(name, disk));
+    const node = { driver: format, "node-name": disk, discard: "unmap", file };
+    const device = deviceArguments(disk, sectorBytes, iothread);
+    return [...storageArguments(one), "-blockdev", JSON.stringify(node), ...device];
+  });
   const args = [
     ...["-machine", "q35,accel=tcg", "-m", "64", "-nodefaults", "-no-user-config"],
     ...["-display", "none", ...(options.isPaused ? ["-S"] : [])],
