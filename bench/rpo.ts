@@ -59,7 +59,8 @@ async function underTarget(
   await world.enrol("bench");
   await world.startReplicator();
   const record = new RpoRecord(world);
-  await record.waitForPoints(2);
+  // Of an idle guest no second point is cut.
+  await record.waitForPoints(1);
   progress(`rpo, ${title}: ${loadSeconds} s of load`);
   const cpuBefore = await cpuSeconds(world);
   const fromMs = clock.nowMs();

@@ -191,6 +191,8 @@ export async function sites(options: SitesOptions): Promise<Sites> {
   const vaultDirectory = join(host.directory, "room", "vault");
   const port = network.kind === "loopback" ? await freePort() : vaultPort;
   const made = new Sites({ host, guest, network, vaultDirectory, port, owned: opening.move() });
+  await using making = new AsyncDisposableStack();
+  making.use(made);
   await mkdir(made.spoolDirectory);
   await mkdir(dirname(vaultDirectory));
   await options.mountRooms?.({ vault: dirname(vaultDirectory), spool: made.spoolDirectory });
@@ -212,6 +214,7 @@ export async function sites(options: SitesOptions): Promise<Sites> {
   };
   await writeFile(made.replicatorConfigPath, stringify(config));
   await made.command("vault", "vault", "init", vaultDirectory);
+  making.move();
   return made;
 }
 
