@@ -51,8 +51,9 @@ test("a ledger whose only record is damaged is refused and left as it is", async
   vault.kill();
   {
     await using file = await vault.files.open(vault.layout.ledger, "write");
-    await file.write(new Uint8Array(8), 40);
+    await file.write(new Uint8Array(8).fill(7), 40);
   }
+  await vault.files.remove(`${vault.layout.ledger}.state`);
   await expect(vault.reopen()).rejects.toMatchObject({ code: "LEDGER_CORRUPT" });
   await expect(vault.reopen()).rejects.toMatchObject({ code: "LEDGER_CORRUPT" });
 });
