@@ -93,7 +93,10 @@ function tellSpool(event: SpoolEvent, { oracle, tell, onWaiting }: ReplicatorSur
   if (event.type === "hole") {
     oracle.noteHole(event.fromSequence, event.toSequence, event.reason);
   }
-  if (event.type === "spool") return onWaiting(event.status.points);
+  if (event.type === "spool") {
+    onWaiting(event.status.points);
+    return;
+  }
   const facts = "reason" in event ? event.reason : "fault" in event ? `${event.fault}` : "";
   tell(`spool: ${event.type} ${"sequence" in event ? `#${event.sequence}` : facts}`);
 }

@@ -55,6 +55,7 @@ export async function runVault(room: VaultSurroundings, process: SiteProcess): P
     onCheckpoint: () => {},
     onConfirmed: () => {},
     onSealed: () => {},
+    onFault: () => {},
   });
   await using _receiver = linkReceiver({
     openGroup: async (peer) => room.intake(noting(intakes.open(peer), oracle, tell)),
