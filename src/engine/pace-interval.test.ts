@@ -152,6 +152,11 @@ describe("an adaptive interval", () => {
     loop.run(60);
     expect(loop.policy.inForce.seconds).toBe(before);
     expect(loop.policy.inForce.isHeld).toBe(true);
+    loop.bytesPerSecond = 40 * MIB;
+    loop.run(120);
+    // Sending what had gathered took a minute, which the next point felt; the ten minutes before it are nobody's interval.
+    const worst = loop.changes.map((change) => change.before.worstRpoSeconds);
+    expect(Math.max(...worst)).toBeLessThan(70);
   });
 
   test("while points wait in the spool the link's own rate tells what can be held", () => {

@@ -69,6 +69,26 @@ test("under another tool's snapshot the count is not known: the bitmap sees no w
   expect(await source.dirtyBytes({ since, signal })).toBeNull();
 });
 
+test("a disk that was moved to another image has no count: its old one is written to no more", async () => {
+  await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+  await using source = host.source({ db: disks });
+  await source.track(names, testPoint(1), { signal });
+  expect(await source.dirtyBytes({ since, signal })).toBe(0);
+  const path = join(host.directory, "moved.qcow2");
+  await createImage(path, { format: "qcow2", sizeBytes: 64 * MIB });
+  const file = { driver: "file", filename: path };
+  await machine.qmp.execute("blockdev-add", { driver: "qcow2", "node-name": "moved", file });
+  const ready = machine.qmp.waitForEvent(({ event }) => event === "BLOCK_JOB_READY");
+  const mirror = { "job-id": "move", device: "data", target: "moved", sync: "full" };
+  await machine.qmp.execute("blockdev-mirror", mirror);
+  await ready;
+  const done = machine.qmp.waitForEvent(({ event }) => event === "BLOCK_JOB_COMPLETED");
+  await machine.qmp.execute("block-job-complete", { device: "move" });
+  await done;
+  await machine.io("data", "write -P 7 1M 64k");
+  expect(await source.dirtyBytes({ since, signal })).toBeNull();
+});
+
 test("a machine that is off has no counts, and none of its images is opened for the question", async () => {
   await using source = host.source({ db: disks });
   const sent: string[] = [];
