@@ -70,12 +70,10 @@ function heldNumber({ head }: IntakeStanding, holder: string): number | null {
 }
 
 /** Parts that nothing continues can lie at the vault until it can be reached. */
-async function discard(
-  journal: JournalIntake,
-  { resumeAtBytes: _, ...request }: StagedStatus,
-): Promise<void> {
+async function discard(journal: JournalIntake, status: StagedStatus): Promise<void> {
+  const { kind, disk, identity, sizeBytes, syncId } = status;
   try {
-    await using parts = await journal.stage(request);
+    await using parts = await journal.stage({ kind, disk, identity, sizeBytes, syncId });
     await parts.discard();
   } catch (error) {
     if (!isLinkFault(error)) throw error;

@@ -28,6 +28,11 @@ import { readSpoolState, writeSpoolState } from "./state-file.ts";
 /** Points are given up by disposing of their writer. */
 const neverAborted = new AbortController().signal;
 
+/** A list up to this long is written at each acknowledgement... */
+const promptPointsMax = 256;
+/** ...and a longer one after so many: what it costs to write grows with it. */
+const acknowledgementsPerWrite = 64;
+
 /** Points that were cut and cannot be shipped any more. */
 export interface LostPoints {
   readonly points: readonly SpooledPoint[];
@@ -39,6 +44,12 @@ export interface LostPoints {
 export interface StateChange {
   readonly state: SpoolState;
   readonly lost?: LostPoints | null;
+}
+
+interface ApplyOptions {
+  readonly newest: Point | null;
+  readonly mustBeDurable: boolean;
+  readonly mayWait?: boolean;
 }
 
 /** What a group's part of the spool is made of. */
@@ -58,6 +69,8 @@ export class SpoolGroup {
   #losses: LostPoints[] = [];
   /** Not in the state in memory any more, but maybe in the one on the medium. */
   #garbage: SpooledPoint[] = [];
+  /** Acknowledgements since the state was written. */
+  #unwritten = 0;
   #lastChange: Promise<unknown> = Promise.resolve();
 
   /** Use `openSpoolGroup`. */
@@ -160,6 +173,17 @@ export class SpoolGroup {
     return this.#inTurn(update, { newest: null, mustBeDurable: false });
   }
 
+  /**
+   * The same of points that the vault acknowledged: while many wait it is written down only now and then, for what is not known
+   * of it after a kill the vault tells.
+   */
+  async acknowledge(update: (state: SpoolState) => StateChange): Promise<Fault | null> {
+    this.#unwritten += 1;
+    const isPrompt =
+      this.#state.points.length <= promptPointsMax || this.#unwritten >= acknowledgementsPerWrite;
+    return this.#inTurn(update, { newest: null, mustBeDurable: false, mayWait: !isPrompt });
+  }
+
   /** Nothing had changed since the vault's head at that time; of use to this process only. */
   rememberCurrent({ point, atMs }: { readonly point: PointId; readonly atMs: number }): void {
     const { vaultHead, points } = this.#state;
@@ -186,7 +210,7 @@ export class SpoolGroup {
 
   async #inTurn(
     update: (state: SpoolState) => StateChange,
-    options: { readonly newest: Point | null; readonly mustBeDurable: boolean },
+    options: ApplyOptions,
   ): Promise<Fault | null> {
     const applying = this.#lastChange.then(() => this.#apply(update, options));
     this.#lastChange = applying.catch(() => {}); // Whoever asked was told.
@@ -195,7 +219,7 @@ export class SpoolGroup {
 
   async #apply(
     update: (state: SpoolState) => StateChange,
-    { newest, mustBeDurable }: { readonly newest: Point | null; readonly mustBeDurable: boolean },
+    { newest, mustBeDurable, mayWait = false }: ApplyOptions,
   ): Promise<Fault | null> {
     const before = this.#state;
     const change = update(before);
@@ -203,7 +227,7 @@ export class SpoolGroup {
     const { state, point, lost } = await this.#withNewest(change.state, newest);
     let behind: Fault | null = null;
     try {
-      await writeSpoolState(this.#files, this.#statePath, state);
+      if (!mayWait) await this.#write(state);
     } catch (error) {
       if (mustBeDurable || !isFault(error)) throw error;
       behind = error;
@@ -214,8 +238,13 @@ export class SpoolGroup {
     this.#garbage.push(...before.points.filter(({ id }) => !kept.has(id)));
     for (const loss of [change.lost ?? null, lost]) if (loss !== null) this.#losses.push(loss);
     // A file that the state on the medium lists is there.
-    if (behind === null) await this.#sweep();
+    if (behind === null && !mayWait) await this.#sweep();
     return behind;
+  }
+
+  async #write(state: SpoolState): Promise<void> {
+    await writeSpoolState(this.#files, this.#statePath, state);
+    this.#unwritten = 0;
   }
 
   /** The state with what its newest point says of itself; one that does not read back is dropped, and so on. */

@@ -310,7 +310,7 @@ class VaultWithSpool implements SpooledIntake {
     const { clock } = this.#options;
     const before = this.#group.state.vaultHead ?? point;
     this.#acknowledgements += 1;
-    const behind = await this.#group.changeAnyway((state) => {
+    const behind = await this.#group.acknowledge((state) => {
       const index = state.points.findIndex(({ id }) => id === point.id);
       return { state: index === -1 ? state : withAcknowledged(state, index, point) };
     });
