@@ -25,7 +25,7 @@ export interface IntakeWatcher {
   readonly onConfirmed: () => void;
   readonly onSealed: (point: Point) => void;
   /** Something that a peer asked for was refused or failed; the peer was told. */
-  readonly onFault: (fault: Fault) => void;
+  readonly onFault?: (fault: Fault) => void;
 }
 
 /** Does something for a peer; a fault goes to the watcher, too. */
@@ -36,7 +36,7 @@ export async function watched<Result>(
   try {
     return await work();
   } catch (error) {
-    if (error instanceof Fault) watcher.onFault(error);
+    if (error instanceof Fault) watcher.onFault?.(error);
     throw error;
   }
 }

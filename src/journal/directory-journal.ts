@@ -72,7 +72,7 @@ export class DirectoryJournal implements Journal {
   readonly indexCache: IndexCache;
   readonly options: OpenJournalOptions;
   readonly #confirmations: Confirmations;
-  readonly #checkpoint: LedgerCheckpoint;
+  readonly checkpoint: LedgerCheckpoint;
   #isWriting = false;
   /** Ends when the seals and raised generations asked for so far have ended. */
   #lastCommit: Promise<unknown> = Promise.resolve();
@@ -91,7 +91,7 @@ export class DirectoryJournal implements Journal {
     this.staging = parts.staging;
     this.ledger = parts.ledger;
     this.options = parts.options;
-    this.#checkpoint = parts.checkpoint;
+    this.checkpoint = parts.checkpoint;
     this.#confirmations = new Confirmations(parts.group, parts.options.clock);
     this.indexCache = new IndexCache(parts.group.files, parts.group.layout.indexCache);
     this.refreshIndexCache();
@@ -224,7 +224,7 @@ export class DirectoryJournal implements Journal {
   async enter(...entries: readonly LedgerEntry[]): Promise<number> {
     const { atMs, mark } = await this.ledger.append(...entries);
     for (const entry of entries) this.group.state.apply(entry, atMs);
-    this.#checkpoint.advance(mark, entries.length);
+    this.checkpoint.advance(mark, entries.length);
     return atMs;
   }
 
@@ -241,7 +241,7 @@ export class DirectoryJournal implements Journal {
       if (!isFault(error)) throw error; // Advisory: whoever confirmed will confirm again.
     });
     await this.indexCache.settled();
-    await this.#checkpoint.close();
+    await this.checkpoint.close();
     await this.ledger[Symbol.asyncDispose]();
   }
 

@@ -11,7 +11,7 @@ import {
 } from "../core/ids.ts";
 import type { Journal, JournalIntake, View } from "../core/journal.ts";
 import { blockSizeBytes, sectorSizeBytes, windowSizeBytes } from "../core/limits.ts";
-import type { Point, PointHeader } from "../core/point.ts";
+import type { Generation, Point, PointHeader } from "../core/point.ts";
 
 export const testGroup = "erp" as GroupName;
 
@@ -34,6 +34,8 @@ export class TestHistory {
   disks: TestDisk[] = [];
   /** The disk that was added last. */
   lastAdded: TestDisk | null = null;
+  /** In which the points are sealed. */
+  generation: Generation = { number: 1, holder: "00000000000000aa" };
   readonly remembered = new Map<PointId, Remembered>();
   #clockMs = 1_700_000_000_000;
 
@@ -91,7 +93,7 @@ export class TestHistory {
     return {
       id,
       group: testGroup,
-      generation: { number: 1, holder: "00000000000000aa" },
+      generation: this.generation,
       sequence: (head?.sequence ?? 0) + 1,
       fromSequence: head?.sequence ?? 0,
       fromPoint: head?.id ?? null,

@@ -10,6 +10,7 @@ import { memoryVault, type TestVault } from "./vault-for-test.ts";
 /** Disks of a few blocks: what is tested is the order of things. */
 const unit = 2 * blockSizeBytes;
 const signal = new AbortController().signal;
+const checkpointSpans = { runningRecords: 4, closingRecords: 1 };
 
 /** Eight points over two disks, one of which comes and one of which goes on the way. */
 export async function filledVault(options: {
@@ -18,7 +19,7 @@ export async function filledVault(options: {
   points?: number;
 }) {
   const files = options.files ?? new KillableFiles();
-  const vault = await memoryVault({ wrap: (inner) => files.wrap(inner) });
+  const vault = await memoryVault({ wrap: (inner) => files.wrap(inner), checkpointSpans });
   const journal = await vault.reopen();
   const history = new TestHistory(options.seed);
   const data = history.addDisk("db/data", 3 * unit + 1536);
@@ -40,6 +41,7 @@ export async function expectAllRight(
   history: TestHistory,
 ): Promise<DirectoryJournal> {
   const journal = await vault.reopen();
+  history.generation = journal.generation ?? history.generation;
   await history.check(journal);
   history.scribble(3);
   await history.seal(journal);
@@ -52,11 +54,19 @@ const addingADisk: Work = (journal, history) => {
   history.addDisk("db/new", unit);
   return history.seal(journal);
 };
+const raising = (journal: DirectoryJournal) =>
+  journal.raiseGeneration({ holder: "00000000000000bb", reason: "Handed over." });
+const confirming = async (journal: DirectoryJournal) => {
+  const { id, instant } = journal.head()!;
+  await journal.confirmCurrent({ point: id, atMs: instant.lowerMs + 1 });
+};
 /** What is interrupted. */
 export const works: readonly (readonly [string, Work])[] = [
   ["sealing", (journal, history) => history.seal(journal)],
   ["adding a disk", addingADisk],
   ["thinning", (journal) => journal.thin({ keep: [pointAt(journal, 2)], signal })],
+  ["raising the generation", (journal) => raising(journal)],
+  ["confirming", (journal) => confirming(journal)],
   ["moving the base", (journal) => journal.moveBase({ to: pointAt(journal, 3), signal })],
 ];
 
@@ -68,7 +78,7 @@ export async function interruptEverywhere(
 ): Promise<void> {
   const files = new KillableFiles();
   const counted = await filledVault({ seed: 3, points: 5, files });
-  await counted.journal.indexCache.settled();
+  await backgroundOf(counted.journal);
   const before = files.changes;
   counted.history.scribble(4);
   await work(counted.journal, counted.history);
@@ -76,7 +86,7 @@ export async function interruptEverywhere(
   const step = Math.max(1, Math.floor(changes / killsMax));
   for (let at = 1; at <= changes; at += step) {
     const run = await filledVault({ seed: 3, points: 5 });
-    await run.journal.indexCache.settled();
+    await backgroundOf(run.journal);
     run.history.scribble(4);
     run.files.mode = mode;
     run.files.killAt = run.files.changes + at;
@@ -88,18 +98,25 @@ export async function interruptEverywhere(
     run.files.killAt = null;
     forgetUnsealed(run.history);
     if (mode === "killed") {
-      await run.journal.indexCache.settled();
+      await backgroundOf(run.journal);
       run.vault.kill();
       await adoptHead(run.vault, run.history);
       await expectAllRight(run.vault, run.history);
     } else {
       // Room came back: the same process goes on.
       await run.history.check(run.journal);
+      run.history.generation = run.journal.generation ?? run.history.generation;
       run.history.scribble(3);
       await run.history.seal(run.journal);
       await run.history.check(await run.vault.reopen());
     }
   }
+}
+
+/** What goes on behind the work has ended. */
+async function backgroundOf({ indexCache, checkpoint }: DirectoryJournal): Promise<void> {
+  await indexCache.settled();
+  await checkpoint.settled();
 }
 
 /** Giving up fails too when the medium is gone; what it suppressed came first. */

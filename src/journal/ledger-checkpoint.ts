@@ -37,6 +37,11 @@ export class LedgerCheckpoint {
     this.#writeWhenDue(this.#spans.runningRecords);
   }
 
+  /** Resolves when no state is being written. */
+  async settled(): Promise<void> {
+    await this.#writing;
+  }
+
   /** At a clean end. */
   async close(): Promise<void> {
     await this.#writing;

@@ -8,6 +8,8 @@ import { dirtyRuns, TestHistory } from "./history-for-test.ts";
 import { memoryVault, type TestVault } from "./vault-for-test.ts";
 
 const signal = new AbortController().signal;
+/** States of the ledger are written often, so that restarts begin at all kinds of them. */
+const checkpointSpans = { runningRecords: 7, closingRecords: 3 };
 
 interface World {
   readonly vault: TestVault;
@@ -55,6 +57,15 @@ const acts: Readonly<Record<string, (world: World, choice: number) => Promise<un
     const points = journal.points();
     const to = points[choice % Math.max(1, points.length)];
     if (to !== undefined) await orPinned(journal.moveBase({ to: to.id, signal }));
+  },
+  raise: async ({ history, journal }, choice) => {
+    const holder = (choice % 3).toString(16).padStart(16, "0");
+    history.generation = await journal.raiseGeneration({ holder, reason: "Handed over." });
+  },
+  confirm: async ({ journal }, choice) => {
+    const head = journal.head();
+    if (head === null) return;
+    await journal.confirmCurrent({ point: head.id, atMs: head.instant.lowerMs + choice });
   },
   hold: async (world, choice) => {
     const points = world.journal.points();
@@ -122,7 +133,7 @@ export async function checkRandomHistories(runs: number): Promise<void> {
   const codec = fc.constantFrom("raw" as const, "zstd" as const);
   await fc.assert(
     fc.asyncProperty(seeds, codec, fc.array(act, { maxLength: 14 }), async (seed, stored, list) => {
-      await using vault = await memoryVault({ codec: stored });
+      await using vault = await memoryVault({ codec: stored, checkpointSpans });
       const history = new TestHistory(seed);
       history.addDisk("db/data", 1024 * 1024 + 5 * blockSizeBytes + 1536);
       history.addDisk("db/log", 3 * blockSizeBytes);
