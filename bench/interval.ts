@@ -147,9 +147,10 @@ function startLoad(host: TestHost) {
     ...["--name=load", "--ioengine=nbd", `--uri=nbd+unix:///guest-data?socket=${socket}`],
     ...["--rw=randwrite", "--bs=4k", `--size=${regionBytes}`, `--rate=${bytesPerSecond}`],
     ...["--iodepth=8", "--norandommap", "--randrepeat=0", "--refill_buffers"],
-    ...["--time_based", "--runtime=3600"],
+    // In one process, so that all of it ends when it is killed.
+    ...["--thread", "--time_based", "--runtime=600"],
   ];
-  return spawn("fio", words, { stdio: "ignore" });
+  return spawn("setpriv", ["--pdeathsig", "KILL", "fio", ...words], { stdio: "ignore" });
 }
 
 function p99(values: readonly number[]): number {
