@@ -58,28 +58,34 @@ export interface WireStanding {
   readonly generation: { readonly number: number; readonly holder: string } | null;
 }
 
+/** A sealed point as the answer to a seal. */
 export function encodePoint(point: WirePoint): Buffer {
   return encodeCanonicalJson(pointBody(point));
 }
 
+/** Reads a point; LINK_PROTOCOL when it is none. */
 export function decodePoint(body: Uint8Array): WirePoint {
   return pointOf(decodeWith(pointSchema, body, "point"));
 }
 
+/** How a group stands, as the answer to `ask`. */
 export function encodeStanding({ head, staged, generation }: WireStanding): Buffer {
   const headBody = head === null ? null : pointBody(head);
   return encodeCanonicalJson({ head: headBody, staged: staged.map(stagedBody), generation });
 }
 
+/** Reads how a group stands; LINK_PROTOCOL when it does not say so. */
 export function decodeStanding(body: Uint8Array): WireStanding {
   const { head, staged, generation } = decodeWith(standingSchema, body, "standing");
   return { head: head === null ? null : pointOf(head), staged, generation };
 }
 
+/** A staged disk's status as the answer to `stage`. */
 export function encodeStaged(status: WireStaged): Buffer {
   return encodeCanonicalJson(stagedBody(status));
 }
 
+/** Reads a staged disk's status; LINK_PROTOCOL when it is none. */
 export function decodeStaged(body: Uint8Array): WireStaged {
   return decodeWith(stagedSchema, body, "staged status");
 }

@@ -14,7 +14,9 @@ const count = z.int().min(0);
 const offset = count.max(diskSizeBytesMax).multipleOf(sectorSizeBytes);
 const length = offset.min(sectorSizeBytes);
 
+/** A clock comparison inside other JSON. */
 export const clockComparisonSchema = z.object({ offsetMs: z.int(), errorMs: z.int().min(1) });
+/** Which disk is to be staged, inside other JSON. */
 export const stageRequestSchema = z.object({
   kind: z.enum(["base", "parts"]),
   disk: diskName,

@@ -31,19 +31,23 @@ export interface RequestRange {
   readonly to: number;
 }
 
+/** A ping's 16 bytes. */
 export function encodePing(ping: Ping): Buffer {
   return encodeNumbers([ping.number, ping.sentAtMs]);
 }
 
+/** Reads a ping; LINK_PROTOCOL when it is none. */
 export function decodePing(body: Uint8Array): Ping {
   const [number, sentAtMs] = decodeNumbers(body, 2);
   return { number: number!, sentAtMs: sentAtMs! };
 }
 
+/** A pong's 32 bytes. */
 export function encodePong(pong: Pong): Buffer {
   return encodeNumbers([pong.number, pong.sentAtMs, pong.receivedAtMs, pong.answeredAtMs]);
 }
 
+/** Reads a pong; LINK_PROTOCOL when it is none. */
 export function decodePong(body: Uint8Array): Pong {
   const [number, sentAtMs, receivedAtMs, answeredAtMs] = decodeNumbers(body, 4);
   return {
@@ -54,6 +58,7 @@ export function decodePong(body: Uint8Array): Pong {
   };
 }
 
+/** At most 64 channels and 8192 requests. */
 export function encodeResume({ channels, requests }: Resume): Buffer {
   const head = Buffer.alloc(4 + channels.length * 4);
   head.writeUInt32LE(channels.length, 0);
@@ -61,6 +66,7 @@ export function encodeResume({ channels, requests }: Resume): Buffer {
   return Buffer.concat([head, encodeNumbers(requests)]);
 }
 
+/** Reads a resume; LINK_PROTOCOL when it is none. */
 export function decodeResume(body: Uint8Array): Resume {
   if (body.length < 4) throw wireFault("a resume is too short");
   const view = viewOf(body);
@@ -79,10 +85,12 @@ export function decodeResume(body: Uint8Array): Resume {
   return { channels, requests: decodeNumbers(body.subarray(requestsAt), requestCount) };
 }
 
+/** Runs of confirmed requests, at most 1024. */
 export function encodeReceived(ranges: readonly RequestRange[]): Buffer {
   return encodeNumbers(ranges.flatMap(({ from, to }) => [from, to]));
 }
 
+/** Reads runs of confirmed requests; LINK_PROTOCOL when one is empty. */
 export function decodeReceived(body: Uint8Array): readonly RequestRange[] {
   if (body.length % 16 !== 0) throw wireFault("a received has another length");
   const numbers = decodeNumbers(body, body.length / 8);

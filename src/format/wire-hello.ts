@@ -60,14 +60,22 @@ export interface Goodbye {
   readonly message: string;
 }
 
+/** The body of a hello. */
 export const encodeHello = (hello: Hello): Buffer => encodeCanonicalJson(hello);
+/** Reads a hello; LINK_PROTOCOL when it is none. */
 export const decodeHello = (body: Uint8Array): Hello => decodeWith(helloSchema, body, "hello");
+/** The body of a welcome. */
 export const encodeWelcome = (welcome: Welcome): Buffer => encodeCanonicalJson(welcome);
+/** Reads a welcome; LINK_PROTOCOL when it is none. */
 export const decodeWelcome = (body: Uint8Array): Welcome =>
   decodeWith(welcomeSchema, body, "welcome");
+/** The body of a grant. */
 export const encodeGrant = (grant: Grant): Buffer => encodeCanonicalJson(grant);
+/** Reads a grant; LINK_PROTOCOL when it is none. */
 export const decodeGrant = (body: Uint8Array): Grant => decodeWith(grantSchema, body, "grant");
+/** The body of a goodbye. */
 export const encodeGoodbye = (goodbye: Goodbye): Buffer => encodeCanonicalJson(goodbye);
+/** Reads a goodbye; LINK_PROTOCOL when it is none. */
 export const decodeGoodbye = (body: Uint8Array): Goodbye =>
   decodeWith(goodbyeSchema, body, "goodbye");
 

@@ -26,6 +26,8 @@ export const faultLengthBytesMax = 128 * KIB;
 export const hashesBlocksMax = 2048;
 /** Requests that a session may have outstanding, answered ones included whose answers were not confirmed. */
 export const requestsOutstandingMax = 8192;
+/** Of these, calls; chunks are held by the grant. */
+export const callsOutstandingMax = 1024;
 /** Channels named in one resume. */
 export const resumeChannelsMax = 64;
 /** Ranges in one `received`. */

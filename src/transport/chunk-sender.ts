@@ -67,7 +67,7 @@ export class ChunkSender {
   ): { readonly sent: Promise<void>; readonly answered: Promise<Uint8Array> } {
     const sent = Promise.withResolvers<void>();
     const answered = Promise.withResolvers<Uint8Array>();
-    this.#session.countData(this.#stream.group, dataBytes);
+    this.#session.sent.of(this.#stream.group).dataBytes += dataBytes;
     this.#session.send(
       outgoing({
         type: "chunk",

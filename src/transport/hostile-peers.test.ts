@@ -267,7 +267,7 @@ test("whatever a replicator sends, the vault answers or drops it, and serves oth
 });
 
 test("whatever a vault sends, the replicator drops the channel and dials again", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const raws: RawPeer[] = [];
   const dial = async () => {
     const pair = memoryChannelPair();
@@ -311,7 +311,7 @@ test("whatever a vault sends, the replicator drops the channel and dials again",
 });
 
 test("peers of adjacent versions speak the older one, and pass over what the newer adds", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   const newer = { min: 1, max: 2 };
   for (const versions of [{ link: { versions: newer } }, { receiver: { versions: newer } }]) {
@@ -334,7 +334,7 @@ test("peers of adjacent versions speak the older one, and pass over what the new
 });
 
 test("no common version is told, and no session is made", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   const events: unknown[] = [];
   await using sites = testSites({
@@ -350,7 +350,7 @@ test("no common version is told, and no session is made", async () => {
 });
 
 test("a revoked replicator loses its channels and what it had open at once", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   await using sites = testSites({ clock, openGroup: async () => intake });
   await sites.link.whenUp({ signal: AbortSignal.timeout(5000) });

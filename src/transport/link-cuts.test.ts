@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { virtualClock } from "../../sim/clock.ts";
 import { seededPrng } from "../base/prng.ts";
 import { TestHistory, testGroup } from "../journal/history-for-test.ts";
 import { memoryVault } from "../journal/vault-for-test.ts";
@@ -11,7 +12,7 @@ const mib = 1024 * 1024;
 describe("a link whose channels are cut anywhere", () => {
   for (let seed = 1; seed <= 10; seed += 1) {
     test(`seals every point once, with what was written (seed ${seed})`, async () => {
-      using clock = movingClock();
+      using clock = movingClock(virtualClock());
       await using vault = await memoryVault();
       const journal = await vault.reopen();
       const prng = seededPrng(seed);

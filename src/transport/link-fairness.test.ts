@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { virtualClock } from "../../sim/clock.ts";
 import type { GroupName } from "../core/ids.ts";
 import { type FakeIntake, fakeDisk, fakeHeader, fakeIntake } from "./fake-intake-for-test.ts";
 import { movingClock } from "./moving-clock-for-test.ts";
@@ -17,7 +18,7 @@ function groups() {
 }
 
 test("a group whose vault takes nothing leaves room for the others", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const world = groups();
   await using sites = testSites({ clock, openGroup: world.openGroup });
   await sites.link.whenUp(soon());
@@ -42,7 +43,7 @@ test("a group whose vault takes nothing leaves room for the others", async () =>
 });
 
 test("a cap that is set while chunks wait holds from then on, and what it lets through is counted", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const world = groups();
   await using sites = testSites({ clock, openGroup: world.openGroup });
   await sites.link.whenUp(soon());
@@ -63,7 +64,7 @@ test("a cap that is set while chunks wait holds from then on, and what it lets t
 });
 
 test("many small chunks fill a long way: their writer goes on before they are answered", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const world = groups();
   await using sites = testSites({ clock, openGroup: world.openGroup });
   await sites.link.whenUp(soon());
@@ -82,7 +83,7 @@ test("many small chunks fill a long way: their writer goes on before they are an
 });
 
 test("what a group's disks are stored as can change from chunk to chunk", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const world = groups();
   let codec: "raw" | "zstd" = "raw";
   const asked: string[] = [];
@@ -108,4 +109,17 @@ test("what a group's disks are stored as can change from chunk to chunk", async 
   expect(both.dataBytes).toBe(2 * mib);
   expect(world.quick.bytes).toBe(2 * mib);
   expect(asked).toEqual(["quick:vm/disk", "quick:vm/disk"]);
+});
+
+test("more small requests than the vault bears at a time wait at the sender", async () => {
+  using clock = movingClock(virtualClock());
+  const world = groups();
+  await using sites = testSites({ clock, openGroup: world.openGroup });
+  await sites.link.whenUp(soon());
+  await using writer = await sites.link.intake(quick).begin(fakeHeader(quick));
+  const calls = [];
+  for (let at = 0; at < 3000; at += 1) calls.push(writer.zero(fakeDisk.identity, at * mib, 4096));
+  await Promise.all(calls);
+  await writer.seal({ dirtyBytes: 0, readBytes: 0 });
+  expect(sites.channels.length).toBe(4);
 });

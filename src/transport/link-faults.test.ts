@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { virtualClock } from "../../sim/clock.ts";
 import type { GroupName } from "../core/ids.ts";
 import { fakeDisk, fakeHeader, fakeIntake } from "./fake-intake-for-test.ts";
 import type { LinkEvent } from "./link.ts";
@@ -11,7 +12,7 @@ const mib = 1024 * 1024;
 const soon = () => ({ signal: AbortSignal.timeout(5000) });
 
 test("while the link is down every call rejects at once, and works again when it is up", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   await using sites = testSites({ clock, openGroup: async () => intake });
   const remote = sites.link.intake(erp);
@@ -42,7 +43,7 @@ test("while the link is down every call rejects at once, and works again when it
 });
 
 test("a vault that began anew makes what was under way fail with LINK_RESET", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   const events: LinkEvent[] = [];
   await using sites = testSites({
@@ -68,7 +69,7 @@ test("a vault that began anew makes what was under way fail with LINK_RESET", as
 });
 
 test("a channel that goes silent while it owes an answer is given up within 15 s, and the answer comes by another", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   await using sites = testSites({ clock, openGroup: async () => intake });
   await sites.link.whenUp(soon());
@@ -85,7 +86,7 @@ test("a channel that goes silent while it owes an answer is given up within 15 s
 });
 
 test("a vault that answers pings and takes nothing is LINK_STALLED, and the link stays up", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   await using sites = testSites({ clock, openGroup: async () => intake });
   await sites.link.whenUp(soon());
@@ -106,7 +107,7 @@ test("a vault that answers pings and takes nothing is LINK_STALLED, and the link
 });
 
 test("an idle link sends less than 1 KiB/s, with TLS and TCP around it", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   await using sites = testSites({ clock, openGroup: async () => intake });
   await sites.link.whenUp(soon());
@@ -125,7 +126,7 @@ test("an idle link sends less than 1 KiB/s, with TLS and TCP around it", async (
 });
 
 test("a session of another process of the same replicator takes the group over", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intakes = [fakeIntake(erp), fakeIntake(erp)];
   let opened = 0;
   const openGroup = async () => intakes[opened++]!;
@@ -151,7 +152,7 @@ test("a session of another process of the same replicator takes the group over",
 });
 
 test("what another replicator has open is not given up for one that may not write", async () => {
-  using clock = movingClock();
+  using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);
   await using first = testSites({ clock, openGroup: async () => intake, seed: 1 });
   await first.link.whenUp(soon());

@@ -1,4 +1,3 @@
-import assert from "node:assert/strict";
 import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/fault.ts";
 import { type Prng, randomHex } from "../base/prng.ts";
@@ -8,6 +7,7 @@ import { encodeReceived } from "../format/wire-control.ts";
 import { encodeFrameHeader, type FrameHeader, wireFault } from "../format/wire-frame.ts";
 import { decodeGrant, type Grant, type Hello, type Welcome } from "../format/wire-hello.ts";
 import {
+  callsOutstandingMax,
   requestsOutstandingMax,
   sessionIdLengthBytes,
   type WireVersions,
@@ -50,7 +50,7 @@ export class LinkSession {
   readonly #channels = new ChannelSet();
   readonly #outstanding = new Outstanding();
   readonly #streams: StreamTable;
-  readonly #counts = new SentCounts();
+  readonly sent = new SentCounts();
   readonly #resumption = new Resumption(this.#outstanding);
   /** Calls that found no channel. */
   #calls: Outgoing[] = [];
@@ -58,6 +58,7 @@ export class LinkSession {
   #life: string | null = null;
   #isUp = false;
   #nextChannel = 1;
+  #callsOutstanding = 0;
   #isPumping = false;
   #isWaitingForCap = false;
   #isWatching = false;
@@ -97,17 +98,13 @@ export class LinkSession {
     return this.#rate.bytesPerSecond;
   }
 
-  get resentBytes(): number {
-    return this.#counts.resentBytes;
-  }
-
   /** The window and what fills it, in bytes. */
   get window(): { readonly bytes: number; readonly outstandingBytes: number } {
     return { bytes: this.#window.bytes, outstandingBytes: this.#window.outstandingBytes };
   }
 
   counts(group: GroupName): SentBytes & { readonly waitingBytes: number } {
-    return { ...this.#counts.of(group), waitingBytes: this.#queue.waitingBytes(group) };
+    return { ...this.sent.of(group), waitingBytes: this.#queue.waitingBytes(group) };
   }
 
   setCaps(caps: LinkCaps): void {
@@ -233,8 +230,10 @@ export class LinkSession {
   #pumpCalls(): void {
     const channel = this.#channels.forCalls();
     if (channel === null || this.#calls.length === 0) return;
-    const calls = this.#calls;
-    this.#calls = [];
+    const room = callsOutstandingMax - this.#callsOutstanding;
+    // Those that are sent again stand first, and have their places already.
+    const again = this.#calls.filter(({ number }) => number !== 0).length;
+    const calls = this.#calls.splice(0, Math.max(room, again));
     for (const request of calls) {
       this.#queue.spend(request.group, request.lengthBytes);
       this.#give(request, channel);
@@ -270,17 +269,18 @@ export class LinkSession {
     const { stream, lengthBytes } = request;
     if (request.number === 0) {
       this.#outstanding.add(request);
-      if (request.type === "chunk") {
+      if (request.type === "call") this.#callsOutstanding += 1;
+      else {
         this.#rate.busy(nowMs);
         this.#window.outstandingBytes += lengthBytes;
         if (stream !== null) {
           if (stream.outstandingBytes === 0) stream.progressAtMs = nowMs;
           stream.outstandingBytes += lengthBytes;
         }
-        this.#counts.of(request.group).wireBytes += lengthBytes;
+        this.sent.of(request.group).wireBytes += lengthBytes;
       }
     } else {
-      this.#counts.resent(request.group, lengthBytes);
+      this.sent.resent(request.group, lengthBytes);
     }
     request.sentAtMs = nowMs;
     this.#outstanding.owe(request, channel);
@@ -303,7 +303,10 @@ export class LinkSession {
     const { stream, lengthBytes } = request;
     this.#outstanding.remove(request);
     request.body = null;
-    if (request.type !== "chunk") return;
+    if (request.type === "call") {
+      this.#callsOutstanding -= 1;
+      return;
+    }
     this.#window.outstandingBytes -= lengthBytes;
     if (stream !== null) {
       stream.outstandingBytes -= lengthBytes;
@@ -360,6 +363,7 @@ export class LinkSession {
     this.#calls = [];
     this.#resumption.clear();
     this.#window.outstandingBytes = 0;
+    this.#callsOutstanding = 0;
     this.#rate.interrupt();
     for (const channel of this.#channels.clear()) if (channel !== except) channel.end(fault);
     for (const request of all) {
@@ -384,11 +388,5 @@ export class LinkSession {
       for (const lacking of this.#streams.giveUpStalled(nowMs, stalledMs)) this.#settled(lacking);
     }
     this.#isWatching = false;
-  }
-
-  /** So much data went into chunks, before the codec. */
-  countData(group: GroupName, dataBytes: number): void {
-    assert(dataBytes > 0);
-    this.#counts.of(group).dataBytes += dataBytes;
   }
 }

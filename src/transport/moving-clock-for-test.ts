@@ -1,4 +1,3 @@
-import { virtualClock } from "../../sim/clock.ts";
 import type { Clock } from "../base/clock.ts";
 
 /** A virtual clock that moves to its next sleeper whenever nothing else is left to do in the turn. */
@@ -7,8 +6,10 @@ export interface MovingClock extends Clock, Disposable {
   jump(byMs: number): void;
 }
 
-export function movingClock(): MovingClock {
-  const clock = virtualClock();
+/** `clock` is the simulator's; it belongs to this from now on. */
+export function movingClock(
+  clock: Clock & { advance(): boolean; jump(byMs: number): void },
+): MovingClock {
   let isOver = false;
   const turn = () => {
     if (isOver) return;

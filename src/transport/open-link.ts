@@ -80,7 +80,7 @@ class DialledLink implements Link {
       clock: this.#window.comparison(nowMs),
       sentBytes,
       receivedBytes,
-      resentBytes: this.#session.resentBytes,
+      resentBytes: this.#session.sent.resentBytes,
     };
   }
 

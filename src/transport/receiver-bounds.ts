@@ -1,4 +1,5 @@
 import { MIB } from "../base/units.ts";
+import { callsOutstandingMax } from "../format/wire-limits.ts";
 
 /** Every time, count and size that a vault's end keeps to. */
 export interface ReceiverBounds {
@@ -35,7 +36,7 @@ export const receiverBounds: ReceiverBounds = {
   channelsPerSessionMax: 16,
   groupsPerSessionMax: 256,
   streamsPerSessionMax: 512,
-  callsPerSessionMax: 512,
+  callsPerSessionMax: callsOutstandingMax,
   answersBytesMax: 32 * MIB,
   memoryBytes: 96 * MIB,
   sessionBytesMax: 48 * MIB,

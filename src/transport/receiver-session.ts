@@ -164,14 +164,12 @@ export class ReceiverSession implements ChannelSession {
     const { request, stream } = header;
     let call: WireCall | Fault;
     try {
+      this.#checkMayCall();
       if (!this.#take(request)) return;
       call = decodedOrFault(() => decodeCall(body));
     } finally {
       room?.release(); // Decoded, it is about as large again; one at a time by the channel's order.
     }
-    const { bounds } = this.#surroundings;
-    if (this.#callsUnderWay >= bounds.callsPerSessionMax) throw wireFault("too many requests");
-    if (this.#log.answersBytes > bounds.answersBytesMax) throw wireFault("answers unconfirmed");
     this.#callsUnderWay += 1;
     const type = call instanceof Fault || call.call !== "hashes" ? "answer" : "answerBytes";
     const execute = async (): Promise<Uint8Array> => {
@@ -202,6 +200,13 @@ export class ReceiverSession implements ChannelSession {
         room?.release();
       }
     });
+  }
+
+  /** Before a request is taken: one that was taken has to be answered. */
+  #checkMayCall(): void {
+    const { callsPerSessionMax, answersBytesMax } = this.#surroundings.bounds;
+    if (this.#callsUnderWay >= callsPerSessionMax) throw wireFault("too many requests");
+    if (this.#log.answersBytes > answersBytesMax) throw wireFault("answers unconfirmed");
   }
 
   /** Whether the request has to be executed: it is new. */
