@@ -12,6 +12,7 @@ export type IntervalGoal =
       readonly linkBytesPerSecondMax: number | null;
     };
 
+/** A goal that leaves the interval open. */
 export type TargetGoal = Extract<IntervalGoal, { readonly kind: "target" }>;
 
 /** What is known when an interval is chosen. */
@@ -42,6 +43,7 @@ export interface IntervalOutlook {
 /** Which bound decided: the target, the target that nothing holds, or the link's budget. */
 export type IntervalBound = "target" | "unattainable" | "budget";
 
+/** The interval to take, and which bound decided. */
 export interface IntervalPlan extends IntervalOutlook {
   readonly bound: IntervalBound;
 }

@@ -32,8 +32,7 @@ export interface Realised {
 
 const stepMs = 20;
 
-/** Runs a controller against a load. Deterministic for one prng. */
-export function runWorld(options: {
+interface RunWorldOptions {
   readonly world: World;
   readonly goal: IntervalGoal;
   readonly forMs: number;
@@ -41,7 +40,10 @@ export function runWorld(options: {
   readonly prng: Prng;
   /** Told to the controller; null leaves it to find out. */
   readonly knownLink?: number | null;
-}): Realised {
+}
+
+/** Runs a controller against a load. Deterministic for one prng. */
+export function runWorld(options: RunWorldOptions): Realised {
   const { world, goal, forMs, warmUpMs, prng } = options;
   const controller = new IntervalController(goal);
   controller.setLink(options.knownLink ?? null);

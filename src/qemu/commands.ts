@@ -165,6 +165,7 @@ export const addTlsCredentials = (id: string, directory: string): QmpCommand =>
     dir: directory,
     "verify-peer": true,
   });
+/** Removes an object that was added. */
 export const deleteObject = (id: string): QmpCommand => command("object-del", { id });
 /** The objects that users have made. */
 export const listObjects = (): QmpCommand => command("qom-list", { path: "/objects" });
