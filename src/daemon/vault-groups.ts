@@ -76,6 +76,15 @@ export class VaultGroups implements AsyncDisposable {
     return opening;
   }
 
+  /** A group that the vault has, opened when it is not. GROUP_UNKNOWN, and why it cannot be opened. */
+  async find(name: GroupName): Promise<VaultGroup> {
+    if (this.#entries.has(name) || (await this.#vault.groups()).includes(name)) {
+      return this.open(name);
+    }
+    const message = `${this.#vault.directory}: there is no group ${name}`;
+    throw new Fault("GROUP_UNKNOWN", message, { group: name });
+  }
+
   /** A peer's way to a group, which is begun when there is none. VAULT_FULL. */
   async intake(peer: Peer, name: GroupName): Promise<JournalIntake> {
     if (this.#isOver) throw new Fault("ABORTED", "the vault is stopping");

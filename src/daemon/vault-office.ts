@@ -1,5 +1,4 @@
 import type { Clock } from "../base/clock.ts";
-import { Fault } from "../base/fault.ts";
 import { enrolledPeers, performPeerRequest } from "../control/peer-requests.ts";
 import type { GroupRequest, PeerRequest } from "../control/requests.ts";
 import type { ControlHandler } from "../control/server.ts";
@@ -81,11 +80,7 @@ export class VaultOffice {
   }
 
   async #change(request: GroupRequest, options: Parameters<ControlHandler>[1]): Promise<unknown> {
-    const group = this.#options.groups.all().find(({ name }) => name === request.group);
-    if (group === undefined) {
-      const message = `the vault has no open group ${request.group}`;
-      throw new Fault("GROUP_UNKNOWN", message, { group: request.group });
-    }
+    const group = await this.#options.groups.find(request.group);
     const done = await group.keeper.change(request, options);
     if (request.verb === "raise") {
       const { holder, reason } = request;
