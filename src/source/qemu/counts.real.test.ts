@@ -51,6 +51,14 @@ test("a grown disk's tail counts as changed, though QEMU's bitmap calls it clean
   expect(await source.dirtyBytes({ since, signal })).toBe(MIB);
 });
 
+test("a disk that was cut off counts as changed, though nothing was written", async () => {
+  await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+  await using source = host.source({ db: disks });
+  await source.track(names, testPoint(1), { signal });
+  await machine.qmp.execute("block_resize", { "node-name": "data", size: 63 * MIB });
+  expect(await source.dirtyBytes({ since, signal })).toBe(MIB);
+});
+
 test("under another tool's snapshot the count is not known: the bitmap sees no write any more", async () => {
   await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
   await using source = host.source({ db: disks });

@@ -45,8 +45,8 @@ function dirtyBytesOf(
   if (recording === null) return null;
   const bitmap = disk.bitmaps.find(({ name }) => name === recording.name);
   if (bitmap === undefined) return null;
-  // QEMU calls a grown disk's tail clean, and so its bitmap counts nothing there.
-  const hasGrown = recording.sizeBytes < disk.sizeBytes;
-  const tailBytes = hasGrown ? disk.sizeBytes - blockStart(recording.sizeBytes) : 0;
-  return bitmap.dirtyBytes + tailBytes;
+  // QEMU calls a grown disk's tail clean, and has forgotten a shrunk one's: both are changes.
+  const [shorterBytes, longerBytes] = [recording.sizeBytes, disk.sizeBytes].sort((a, b) => a - b);
+  if (shorterBytes === longerBytes) return bitmap.dirtyBytes;
+  return bitmap.dirtyBytes + (longerBytes ?? 0) - blockStart(shorterBytes ?? 0);
 }
