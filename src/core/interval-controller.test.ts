@@ -145,15 +145,24 @@ test("an interval that was changed leaves what it was predicted to give and what
   expect(outcomes[0]?.points).toBeGreaterThanOrEqual(3);
 });
 
-test("a point that waited in the spool says nothing of what shipping costs", () => {
-  const controller = new IntervalController(target(5000));
-  const cycle = { intervalMs: 2500, busyMs: 50, dirtyBytes: 0, sentBytes: 0 };
-  for (let count = 1; count <= 5; count += 1) {
-    controller.observeCycle({ ...cycle, lagMs: null }, count * 2500);
-  }
-  expect(controller.decision.isHeld).toBe(true);
-  const count = { elapsedMs: 1000, dirtyBytes: 900 * MIB, dirtyBytesPerMs: MIB };
-  expect(controller.dueAfterMs(count)).toBe(controller.decision.intervalMs);
+test("a point that goes by way of the spool takes what cutting it takes, and then what the link takes", () => {
+  const spooled = (link: number | null) => {
+    const controller = new IntervalController(target(5000));
+    controller.setLink(link);
+    const cycle = { intervalMs: 2500, busyMs: 300, dirtyBytes: 50 * MIB, sentBytes: 50 * MIB };
+    for (let count = 1; count <= 8; count += 1) {
+      controller.observeCycle({ ...cycle, lagMs: null }, count * 2500);
+    }
+    return controller;
+  };
+  const count = { elapsedMs: 1000, dirtyBytes: 50 * MIB, dirtyBytesPerMs: 0 };
+  // Nothing is known of a link that is away: points go on being cut.
+  expect(spooled(null).decision.isHeld).toBe(true);
+  expect(spooled(null).dueAfterMs(count)).toBeGreaterThan(3500);
+  const slow = spooled(25 * MIB);
+  // 50 MiB are cut in 0.3 s and shipped in 2.
+  expect(slow.decision.predictedRpoMs).toBeGreaterThan(2 * 2000);
+  expect(slow.dueAfterMs(count)).toBeLessThan(4500 - 2300 + 50);
 });
 
 test("a fixed interval is never another", () => {

@@ -9,7 +9,7 @@ import {
   type TargetGoal,
   targetMargin,
 } from "./interval-plan.ts";
-import { LinearCostFit } from "./linear-cost.ts";
+import { type LinearCost, LinearCostFit } from "./linear-cost.ts";
 
 //   counts between points ─▶ curve ──┐
 //   cost of each point ─▶ lag, busy ─┼─▶ plan: longest interval that holds ─▶ near the one in force? ─ yes ─▶ kept
@@ -70,6 +70,8 @@ export class IntervalController {
   readonly #busy = new LinearCostFit();
   #sentPerByte = 1;
   #linkBytesPerSecond: number | null = null;
+  /** Whether the last point went by way of the spool: cut there first, and shipped then. */
+  #isSpooled = false;
   #decision: IntervalDecision;
   #longerInARow = 0;
   #realised = { points: 0, sumMs: 0, worstRpoMs: 0 };
@@ -114,6 +116,7 @@ export class IntervalController {
     this.#curve.add({ elapsedMs: intervalMs, uniqueBytes: dirtyBytes, nowMs });
     this.#curve.flush();
     this.#busy.add(dirtyBytes, busyMs, assumed);
+    this.#isSpooled = lagMs === null;
     if (lagMs !== null) {
       this.#lag.add(dirtyBytes, lagMs, assumed);
       const { points, sumMs, worstRpoMs } = this.#realised;
@@ -150,10 +153,9 @@ export class IntervalController {
     const goal = this.#goal;
     const { intervalMs, isHeld } = this.#decision;
     // Where nothing holds the target, beginning early would only add cost to cost.
-    if (goal.kind === "fixed" || !isHeld || !this.#lag.isKnown) return intervalMs;
+    if (goal.kind === "fixed" || !isHeld || !this.#busy.isKnown) return intervalMs;
     const { elapsedMs, dirtyBytes, dirtyBytesPerMs } = count;
-    const { fixedMs, lateMs } = this.#lag.cost(this.#wireMsPerByte());
-    const msPerByte = this.#lagMsPerByte();
+    const { fixedMs, msPerByte, lateMs } = this.#lagCost();
     const sparedMs = goal.targetRpoMs * (1 - targetMargin) - fixedMs - lateMs;
     const gatheredMs = msPerByte * (dirtyBytes - dirtyBytesPerMs * elapsedMs);
     const dueMs = (sparedMs - gatheredMs) / (1 + msPerByte * dirtyBytesPerMs);
@@ -169,7 +171,7 @@ export class IntervalController {
     const assumed = this.#wireMsPerByte();
     return {
       uniqueBytesIn: (stretchMs) => this.#curve.bytesIn(stretchMs, nowMs),
-      lag: this.#lag.cost(assumed),
+      lag: this.#lagCost(),
       busy: this.#busy.cost(assumed),
       sentPerByte: this.#sentPerByte,
       linkBytesPerSecond: this.#linkBytesPerSecond,
@@ -211,9 +213,15 @@ export class IntervalController {
     return { intervalMs, predictedRpoMs, points, meanRpoMs, worstRpoMs };
   }
 
-  #lagMsPerByte(): number {
+  /** What it takes from a point's being due to its seal at the vault, as points go now. */
+  #lagCost(): LinearCost {
     const wire = this.#wireMsPerByte();
-    return Math.max(this.#lag.cost(wire).msPerByte, wire ?? 0);
+    if (this.#isSpooled) {
+      const busy = this.#busy.cost(wire);
+      return { ...busy, msPerByte: busy.msPerByte + (wire ?? 0) };
+    }
+    const lag = this.#lag.cost(wire);
+    return { ...lag, msPerByte: Math.max(lag.msPerByte, wire ?? 0) };
   }
 
   #wireMsPerByte(): number | null {
