@@ -227,6 +227,6 @@ test("retention follows each seal", async () => {
   }
   await group[Symbol.asyncDispose]();
   const again = await openGroup({ retention: { pointsMax: 2, ageMaxMs: null } });
-  await expect.poll(() => again.journal.points().length).toBe(2);
+  await expect.poll(() => again.journal.points().length, { timeout: 20_000 }).toBe(2);
   await history.check(again.journal);
 });

@@ -12,6 +12,8 @@ import { type TestReplicator, type TestVaultSite, testVaultSite } from "./vault-
 // Real TLS, real files, everything in this process; each test starts the vault as its command line does.
 
 const { signal } = new AbortController();
+/** Waiting that has nothing to do with what is tested. */
+const patience = { timeout: 20_000 };
 let site: TestVaultSite;
 let history: TestHistory;
 
@@ -19,7 +21,7 @@ beforeEach(async () => {
   site = await testVaultSite("groupsMax: 2\nsilentAfterSeconds: 1h\nmetrics: 127.0.0.1:0\n");
   history = new TestHistory(9);
   history.addDisk("db/data", MIB);
-});
+}, patience.timeout);
 afterEach(() => site[Symbol.asyncDispose]());
 
 async function state(): Promise<WriterState> {
@@ -55,7 +57,7 @@ test("a point that a replicator seals is there after the vault was started anew"
     ],
   });
   await site.restart();
-  await expect.poll(() => ours.link.health().isUp).toBe(true);
+  await expect.poll(() => ours.link.health().isUp, patience).toBe(true);
   const standing = await reattached(intake);
   expect(standing.head?.id).toBe(second.id);
   history.scribble(5);
@@ -70,7 +72,7 @@ async function reattached(intake: JournalIntake) {
     .poll(async () => {
       standing = await intake.ask().catch(() => null);
       return standing;
-    })
+    }, patience)
     .not.toBeNull();
   return standing as unknown as Awaited<ReturnType<JournalIntake["ask"]>>;
 }
@@ -105,10 +107,10 @@ test("revoking cuts a live connection, and nobody comes back with that certifica
   await seal(ours.intake(testGroup), ours);
   const revoked = await site.ask("vault", "revoke", "protected");
   expect(revoked.channelsCut).toBeGreaterThan(0);
-  await expect.poll(() => ours.link.health().isUp, { timeout: 10_000 }).toBe(false);
+  await expect.poll(() => ours.link.health().isUp, patience).toBe(false);
   await expect(ours.intake(testGroup).ask()).rejects.toMatchObject({ code: "LINK_LOST" });
   await expect
-    .poll(() => site.log().some(({ msg }) => msg === "A connection was refused."))
+    .poll(() => site.log().some(({ msg }) => msg === "A connection was refused."), patience)
     .toBe(true);
   expect(await site.ask("vault", "peers")).toMatchObject({
     peers: [{ name: "protected", state: "revoked", channels: 0, groups: ["erp"] }],
@@ -127,7 +129,7 @@ test("RPO is sampled while it serves, and told to whoever scrapes", async () => 
   const ours = await site.replicator("protected");
   await seal(ours.intake(testGroup), ours);
   const seen = async () => (await state()).groups[0]?.custody?.rpoQuantiles ?? null;
-  await expect.poll(seen, { timeout: 10_000 }).not.toBeNull();
+  await expect.poll(seen, patience).not.toBeNull();
   const served = site.log().find(({ msg }) => msg === "Serving metrics.");
   const response = await fetch(`http://127.0.0.1:${served?.port}/metrics`);
   const families = parseMetrics(await response.text());

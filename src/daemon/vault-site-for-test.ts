@@ -15,7 +15,7 @@ import { openLink } from "../transport/open-link.ts";
 import { serveVault } from "./vault-serve.ts";
 
 /** Waiting that has nothing to do with what is tested. */
-const patienceMs = 10_000;
+const patienceMs = 20_000;
 
 /** A vault that serves in this process, as its command line started it, on a port of its own. */
 export interface TestVaultSite extends AsyncDisposable {

@@ -100,7 +100,8 @@ test("while nobody closes it, it is written behind the records now and then", as
   await makeVault({ runningRecords: 5, closingRecords: 1e9 });
   const journal = await vault.reopen();
   await lively(journal);
-  await expect.poll(() => readLedgerState(vault.files, vault.layout)).not.toBeNull();
+  await journal.checkpoint.settled();
+  expect(await readLedgerState(vault.files, vault.layout)).not.toBeNull();
   vault.kill();
   const again = await vault.reopen();
   expect(again.group.state.parts()).toEqual((await whole()).parts());
