@@ -1,6 +1,7 @@
 import { directoryVaultUnderTest } from "./directory-vault.ts";
 import type { Mutant } from "./mutants.ts";
-import { runWorld } from "./world.ts";
+import { runSitesWorld } from "./sites/world.ts";
+import { runWorld, type WorldResult } from "./world.ts";
 
 export interface Hunt {
   /** The world that caught it, or null. */
@@ -14,12 +15,16 @@ export interface Hunt {
 export async function hunt(mutant: Mutant, seedsMax: number): Promise<Hunt> {
   const others: string[] = [];
   for (let seed = 1; seed <= seedsMax; seed += 1) {
-    const { seams } = mutant;
-    const { failure } = await runWorld({ seed, vault: directoryVaultUnderTest, seams });
+    const { failure } = await runWith(mutant, seed);
     if (failure === null) continue;
     const finding = failure.message;
     if (mutant.finding.test(finding)) return { seed, finding, others };
     if (others.length < 5) others.push(`${seed}: ${finding}`);
   }
   return { seed: null, finding: null, others };
+}
+
+function runWith(mutant: Mutant, seed: number): Promise<WorldResult> {
+  if (mutant.kind === "two-sites") return runSitesWorld({ seed, seams: mutant.seams });
+  return runWorld({ seed, vault: directoryVaultUnderTest, seams: mutant.seams });
 }

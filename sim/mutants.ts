@@ -1,14 +1,18 @@
 import type { MakeSeams } from "./seams.ts";
+import * as sites from "./sites/mutants.ts";
+import type { MakeSitesSeams } from "./sites/seams.ts";
 import * as source from "./source-mutants.ts";
 import * as vault from "./vault-mutants.ts";
 
 /** One thing the product must not do, built in on purpose, and what the oracle has to say about it. */
-export interface Mutant {
+export type Mutant = {
   readonly name: string;
-  readonly seams: MakeSeams;
   /** At least one of its findings must be of this kind: a mutant that is only ever refused is none. */
   readonly finding: RegExp;
-}
+} & (
+  | { readonly kind?: "one-process"; readonly seams: MakeSeams }
+  | { readonly kind: "two-sites"; readonly seams: MakeSitesSeams }
+);
 
 const wrong = /wrong bytes/;
 const lost =
@@ -30,4 +34,11 @@ export const mutants: readonly Mutant[] = [
   { name: "recording starts late", seams: source.recordingStartsLate, finding: wrong },
   { name: "copy before write skipped", seams: source.copyBeforeWriteSkipped, finding: wrong },
   { name: "lost bitmap replaced", seams: source.lostBitmapReplaced, finding: wrong },
+  ...twoSites(sites.mutants),
 ];
+
+function twoSites(
+  some: readonly { name: string; seams: MakeSitesSeams; finding: RegExp }[],
+): readonly Mutant[] {
+  return some.map((mutant) => ({ kind: "two-sites", ...mutant }));
+}

@@ -1,29 +1,30 @@
 import { describe, expect, test } from "vitest";
-import { directoryVaultUnderTest } from "./directory-vault.ts";
+import { type Kind, kinds, runKind } from "./kinds.ts";
 import { story } from "./story.ts";
-import { runWorld } from "./world.ts";
 
-const batches = 10;
+const batches: Readonly<Record<Kind, number>> = { "one-process": 8, "two-sites": 5 };
 const seedsPerBatch = 20;
 /** A batch takes about 2 s; a busy machine is no reason to fail. */
 const batchTimeoutMs = 180_000;
 
-describe("every acknowledged point reads as the source was at its instant", () => {
-  for (let batch = 0; batch < batches; batch += 1) {
+describe.each(kinds)("every point reads as the source was at its instant, %s", (kind) => {
+  for (let batch = 0; batch < batches[kind]; batch += 1) {
     const first = 1 + batch * seedsPerBatch;
     const name = `in worlds ${first} to ${first + seedsPerBatch - 1}`;
     test(name, { timeout: batchTimeoutMs }, async () => {
       for (let seed = first; seed < first + seedsPerBatch; seed += 1) {
-        const result = await runWorld({ seed, vault: directoryVaultUnderTest });
-        if (result.failure) expect.fail(story(result));
+        const result = await runKind(kind, seed);
+        if (result.failure) expect.fail(story(kind, result));
       }
     });
   }
 });
 
-test("a world is the same each time", { timeout: batchTimeoutMs }, async () => {
-  const first = await runWorld({ seed: 7, vault: directoryVaultUnderTest });
-  const again = await runWorld({ seed: 7, vault: directoryVaultUnderTest });
-  expect(again.trace).toEqual(first.trace);
-  expect(first.steps).toBeGreaterThan(100);
+test.each(kinds)("a world is the same each time, %s", { timeout: batchTimeoutMs }, async (kind) => {
+  for (const seed of [7, 11]) {
+    const first = await runKind(kind, seed);
+    const again = await runKind(kind, seed);
+    expect(again.trace).toEqual(first.trace);
+    expect(first.steps).toBeGreaterThan(100);
+  }
 });

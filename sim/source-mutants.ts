@@ -5,7 +5,7 @@ import type { Fleece } from "./estate.ts";
 import type { MakeSeams } from "./seams.ts";
 
 /** A snapshot with some of its calls replaced. */
-function altered(snapshot: Snapshot, changes: Partial<Snapshot>): Snapshot {
+export function altered(snapshot: Snapshot, changes: Partial<Snapshot>): Snapshot {
   const { id, instant, consistency, disks, machines, lost } = snapshot;
   return {
     ...{ id, instant, consistency, disks, machines, lost },

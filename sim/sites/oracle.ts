@@ -27,10 +27,13 @@ export class SitesOracle {
   readonly #adopting = new Set<number>();
   readonly #images = new Map<string, ReadonlyMap<DiskName, DiskImage>>();
   readonly #takenAt = new Map<string, Change>();
+  readonly #authors = new Map<string, string>();
   #changes: Change[] = [];
   #isHoleExcused = false;
   /** Who may write what comes behind that sequence. */
   #held: { readonly generation: Generation; readonly afterSequence: number };
+  /** The first promise that was found broken: whoever is told may swallow it. */
+  broken: BrokenPromise | null = null;
   /** Jumps of the wall clock of the replicator's site so far. */
   jumps = 0;
 
@@ -47,7 +50,15 @@ export class SitesOracle {
     this.points = new Oracle({ onAcknowledged: options.onSafe });
   }
 
-  noteInstant(id: string, images: ReadonlyMap<DiskName, DiskImage>): void {
+  /** Ends the world; returns the error to throw. */
+  breaks(finding: string): BrokenPromise {
+    const broken = new BrokenPromise(finding);
+    this.broken ??= broken;
+    return broken;
+  }
+
+  noteInstant(id: string, images: ReadonlyMap<DiskName, DiskImage>, author: string): void {
+    this.#authors.set(id, author);
     this.points.noteInstant(id, images);
     this.#images.set(id, images);
     this.#takenAt.set(id, this.#now());
@@ -75,12 +86,14 @@ export class SitesOracle {
   noteSealed(point: Point): void {
     this.points.noteAcknowledged(point);
     this.#checkHolder(point);
+    this.#checkAuthor(point);
   }
 
   /** The link told the replicator that the vault has the point. */
-  noteTold(point: Point): void {
+  noteTold(point: Point, asked: PointId): void {
+    if (point.id !== asked) throw this.breaks(`${asked} is told as sealed by another point`);
     if (this.points.isAcknowledged(point.id)) return;
-    throw new BrokenPromise(`#${point.sequence} ${point.id} is told as sealed, and never was`);
+    throw this.breaks(`#${point.sequence} ${point.id} is told as sealed, and never was`);
   }
 
   /** Points in the spool were damaged or lost, or may never be shipped: what was cut and has not arrived may be missing. */
@@ -92,7 +105,7 @@ export class SitesOracle {
   /** Points were dropped on purpose; the sequences are null when nobody knows which. */
   noteHole(from: number | null, to: number | null, reason: string): void {
     if (!this.#isHoleExcused && !this.points.isDamaged) {
-      throw new BrokenPromise(`points of the spool are dropped for nothing: ${reason}`);
+      throw this.breaks(`points of the spool are dropped for nothing: ${reason}`);
     }
     // A sync that is lost with its point has to be done again; every other disk goes on from the bitmap that was kept.
     const isSyncLost = [...this.#adopting].some((at) => at >= (from ?? 0) && at <= (to ?? at));
@@ -110,14 +123,14 @@ export class SitesOracle {
   /** Nothing changed since the point until then, it is said. */
   noteConfirmed({ point, atMs }: { readonly point: PointId; readonly atMs: number }): void {
     const taken = this.#takenAt.get(point);
-    if (taken === undefined) throw new BrokenPromise(`${point} is confirmed and was never taken`);
+    if (taken === undefined) throw this.breaks(`${point} is confirmed and was never taken`);
     if (taken.jumps !== this.jumps) return;
     const later = this.#changes.find(
       ({ monotonicMs, wallMs }) => monotonicMs > taken.monotonicMs && wallMs < atMs,
     );
     if (later === undefined) return;
     const wrong = `${point} is said to be current at ${atMs}; the guest wrote at ${later.wallMs}`;
-    throw new BrokenPromise(wrong);
+    throw this.breaks(wrong);
   }
 
   /** Everything that was cut has arrived, unless it may miss, and only holders wrote. */
@@ -125,7 +138,7 @@ export class SitesOracle {
     const present = new Set(journal.points().map(({ id }) => id));
     for (const { id, sequence } of this.#cut.values()) {
       if (present.has(id) || this.#mayMiss.has(id) || this.points.isRetired(id)) continue;
-      throw new BrokenPromise(`point #${sequence} ${id} was cut and never arrived`);
+      throw this.breaks(`point #${sequence} ${id} was cut and never arrived`);
     }
     for (const point of journal.points()) this.#checkHolder(point);
   }
@@ -135,7 +148,15 @@ export class SitesOracle {
     if (sequence <= this.#held.afterSequence) return;
     if (generation.number === held.number && generation.holder === held.holder) return;
     const by = `${generation.number} by ${generation.holder}`;
-    throw new BrokenPromise(`#${sequence} ${id} was sealed under ${by}, who does not hold it`);
+    throw this.breaks(`#${sequence} ${id} was sealed under ${by}, who does not hold it`);
+  }
+
+  /** Whoever drew the point holds the group, whatever the point says. */
+  #checkAuthor({ id, sequence }: Point): void {
+    if (sequence <= this.#held.afterSequence) return;
+    const author = this.#authors.get(id);
+    if (author === undefined || author === this.#held.generation.holder) return;
+    throw this.breaks(`#${sequence} ${id} was sealed for ${author}, who does not hold it`);
   }
 
   #now(): Change {

@@ -13,6 +13,7 @@ import type { SpoolEvent } from "../../src/engine/spool/spool-events.ts";
 import { spooledIntake } from "../../src/engine/spool/spooled-intake.ts";
 import type { SpooledIntake } from "../../src/engine/spool/spooled-intake-options.ts";
 import { openLink } from "../../src/transport/open-link.ts";
+import { intakeWith, spooledIntakeWith, writerWith } from "./altered.ts";
 import type { SitesOracle } from "./oracle.ts";
 import type { SitesSeams } from "./seams.ts";
 import type { SiteProcess } from "./site.ts";
@@ -61,7 +62,7 @@ export async function runReplicator(
   await using intake = await spooledIntake({
     spool,
     group: { name: group, holder },
-    link: seams.link(told(link.intake(group), oracle)),
+    link: told(seams.link(link.intake(group)), oracle),
     health: () => link.health(),
     codec: () => swarm.codec,
     clock,
@@ -69,10 +70,11 @@ export async function runReplicator(
   });
   const shipping = new AbortController();
   const shipped = intake.run({ signal: shipping.signal });
+  shipped.catch((error: unknown) => oracle.breaks(`shipping ended with ${String(error)}`));
   try {
     await runGroup({
       source: room.source,
-      journal: noting(intake, oracle, tell),
+      journal: seams.intake(noting(intake, oracle, tell)),
       group: { name: group, holder },
       intervalSeconds: swarm.intervalSeconds,
       syncBytesPerSecondMax: swarm.syncBytesPerSecondMax,
@@ -114,15 +116,10 @@ function tellEngine(event: EngineEvent, { oracle, tell, betweenCycles }: Replica
 
 /** The way to the vault, with the oracle told what it says is sealed. */
 function told(intake: JournalIntake, oracle: SitesOracle): JournalIntake {
-  return {
-    head: () => intake.head(),
-    ask: () => intake.ask(),
-    stage: (request) => intake.stage(request),
-    confirmCurrent: (confirmation) => intake.confirmCurrent(confirmation),
-    owedSince: () => intake.owedSince(),
-    begin: async (header) => sealing(await intake.begin(header), (point) => oracle.noteTold(point)),
-    [Symbol.asyncDispose]: () => intake[Symbol.asyncDispose](),
-  };
+  return intakeWith(intake, {
+    begin: async (header) =>
+      sealing(await intake.begin(header), (point) => oracle.noteTold(point, header.id)),
+  });
 }
 
 /** What the engine cuts into, with the oracle told what it takes for sealed, or for current. */
@@ -131,16 +128,7 @@ function noting(
   oracle: SitesOracle,
   tell: (event: string) => void,
 ): SpooledIntake {
-  return {
-    head: () => intake.head(),
-    ask: () => intake.ask(),
-    stage: (request) => intake.stage(request),
-    owedSince: () => intake.owedSince(),
-    run: (options) => intake.run(options),
-    status: () => intake.status(),
-    ...(intake.plan && { plan: (outlook) => intake.plan!(outlook) }),
-    ...(intake.nextSequence && { nextSequence: () => intake.nextSequence!() }),
-    ...(intake.acknowledged && { acknowledged: () => intake.acknowledged!() }),
+  return spooledIntakeWith(intake, {
     confirmCurrent: async (confirmation) => {
       oracle.noteConfirmed(confirmation);
       await intake.confirmCurrent(confirmation);
@@ -153,8 +141,7 @@ function noting(
       });
       return writer.route === undefined ? noted : { ...noted, route: writer.route };
     },
-    [Symbol.asyncDispose]: () => intake[Symbol.asyncDispose](),
-  };
+  });
 }
 
 function sealing(
@@ -162,10 +149,7 @@ function sealing(
   onSealed: (point: Point, adopts: boolean) => void,
 ): PointWriter {
   let adopts = false;
-  return {
-    write: (disk, offsetBytes, data) => writer.write(disk, offsetBytes, data),
-    zero: (disk, offsetBytes, lengthBytes) => writer.zero(disk, offsetBytes, lengthBytes),
-    writeStored: (disk, chunk) => writer.writeStored(disk, chunk),
+  return writerWith(writer, {
     adopt: async (staged) => {
       adopts = true;
       await writer.adopt(staged);
@@ -175,6 +159,5 @@ function sealing(
       onSealed(point, adopts);
       return point;
     },
-    [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
-  };
+  });
 }

@@ -70,7 +70,7 @@ async function tryAsRival(options: RivalOptions): Promise<void> {
 }
 
 async function writePoint(
-  { intake, group, prng, nowMs, oracle }: RivalOptions,
+  { intake, group, holder, prng, nowMs, oracle }: RivalOptions,
   head: Point,
   generation: PointHeader["generation"],
 ): Promise<Point> {
@@ -82,7 +82,7 @@ async function writePoint(
   const data = Buffer.alloc(Math.min(blockSizeBytes, disk.sizeBytes), `rival ${id} `);
   image.write(0, data);
   images.set(disk.name, image);
-  oracle.noteInstant(id, images);
+  oracle.noteInstant(id, images, holder);
   await using writer = await intake.begin({
     id,
     group,

@@ -2,6 +2,7 @@ import type { FileSystem } from "../../src/base/file-system.ts";
 import type { GroupName } from "../../src/core/ids.ts";
 import type { JournalIntake } from "../../src/core/journal.ts";
 import type { Source } from "../../src/core/source.ts";
+import type { SpooledIntake } from "../../src/engine/spool/spooled-intake-options.ts";
 import type { Estate } from "../estate.ts";
 import type { OpenVault } from "../vault.ts";
 
@@ -15,10 +16,19 @@ export interface SitesSeams {
   readonly vaultIntake: (intake: JournalIntake) => JournalIntake;
   /** What the spool ships to. */
   readonly link: (intake: JournalIntake) => JournalIntake;
+  /** What the engine cuts into. */
+  readonly intake: (intake: SpooledIntake) => SpooledIntake;
+  /** Alters classes for as long as the world lasts; returns what puts them right again. */
+  readonly patch: () => () => void;
 }
 
 /** Made once per world. */
-export type MakeSitesSeams = (world: { estate: Estate; group: GroupName }) => Partial<SitesSeams>;
+export type MakeSitesSeams = (world: {
+  estate: Estate;
+  group: GroupName;
+  /** By the clock of the replicator's site. */
+  nowMs: () => number;
+}) => Partial<SitesSeams>;
 
 export const noSitesSeams: SitesSeams = {
   source: (source) => source,
@@ -27,4 +37,6 @@ export const noSitesSeams: SitesSeams = {
   vault: (vault) => vault,
   vaultIntake: (intake) => intake,
   link: (intake) => intake,
+  intake: (intake) => intake,
+  patch: () => () => {},
 };

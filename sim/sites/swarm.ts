@@ -85,10 +85,11 @@ export function drawSitesSwarm(prng: Prng): SitesSwarm {
     lostSyncRate: isRotting && isDamaging ? rate(0.5, 0.2) : 0,
     rotRate: isRotting && isDamaging ? rate(0.5, 0.005) : 0,
   });
+  const intervalSeconds = pick(prng, [2, 5, 10]);
   return {
     estate: drawEstate(prng, rate),
-    intervalSeconds: pick(prng, [2, 5, 10]),
-    stormMs: between(prng, 20, 150) * 1000,
+    intervalSeconds,
+    stormMs: intervalSeconds * between(prng, 4, 12) * 1000,
     callMsMax: pick(prng, [0, 0, 2, 20]),
     sourceFailRate: rate(0.2, 0.02),
     scratchBlocksMax: pick(prng, [1, 1000, 1000, 1000]),

@@ -1,7 +1,7 @@
 import type { Clock } from "../../src/base/clock.ts";
 import type { FileSystem } from "../../src/base/file-system.ts";
 import type { Prng } from "../../src/base/prng.ts";
-import type { GroupName } from "../../src/core/ids.ts";
+import type { DiskIdentity, GroupName } from "../../src/core/ids.ts";
 import type { JournalIntake } from "../../src/core/journal.ts";
 import { GroupIntakes } from "../../src/daemon/vault-intake.ts";
 import { linkReceiver } from "../../src/transport/link-receiver.ts";
@@ -9,6 +9,7 @@ import { happens } from "../chance.ts";
 import { bear, HeldViews } from "../life.ts";
 import type { Network } from "../network.ts";
 import type { OpenVault, VaultUnderTest } from "../vault.ts";
+import { intakeWith, writerWith } from "./altered.ts";
 import type { SitesOracle } from "./oracle.ts";
 import type { SiteProcess } from "./site.ts";
 import type { SitesSwarm } from "./swarm.ts";
@@ -85,28 +86,31 @@ function noting(
   oracle: SitesOracle,
   tell: (event: string) => void,
 ): JournalIntake {
-  return {
-    head: () => intake.head(),
-    ask: () => intake.ask(),
-    stage: (request) => intake.stage(request),
-    confirmCurrent: (confirmation) => intake.confirmCurrent(confirmation),
-    owedSince: () => intake.owedSince(),
-    [Symbol.asyncDispose]: () => intake[Symbol.asyncDispose](),
+  return intakeWith(intake, {
     begin: async (header) => {
       const writer = await intake.begin(header);
-      return {
-        write: (disk, offsetBytes, data) => writer.write(disk, offsetBytes, data),
-        zero: (disk, offsetBytes, lengthBytes) => writer.zero(disk, offsetBytes, lengthBytes),
-        writeStored: (disk, chunk) => writer.writeStored(disk, chunk),
-        adopt: (staged) => writer.adopt(staged),
+      const written = new Set<string>();
+      const once = (disk: DiskIdentity, offsetBytes: number) => {
+        const run = `${header.id} ${disk} ${offsetBytes}`;
+        if (written.has(run)) oracle.breaks(`${run} is written twice`);
+        written.add(run);
+      };
+      return writerWith(writer, {
+        zero: async (disk, offsetBytes, lengthBytes) => {
+          once(disk, offsetBytes);
+          await writer.zero(disk, offsetBytes, lengthBytes);
+        },
+        writeStored: async (disk, chunk) => {
+          once(disk, chunk.offsetBytes);
+          await writer.writeStored(disk, chunk);
+        },
         seal: async (sealing) => {
           const point = await writer.seal(sealing);
           oracle.noteSealed(point);
           tell(`vault: sealed #${point.sequence} ${point.id}`);
           return point;
         },
-        [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
-      };
+      });
     },
-  };
+  });
 }

@@ -32,7 +32,7 @@ const group = parseGroupName("erp") as GroupName;
 /** With all faults off so many fresh points must reach the vault in this time. */
 const calmPoints = 2;
 const calmMsMax = 1_800_000;
-const stormCallsMax = 4_000;
+const stormCallsMax = 1_000;
 const traceLinesMax = 20_000;
 const skewMsMax = 5_000;
 
@@ -43,10 +43,13 @@ export async function runSitesWorld(options: {
 }): Promise<WorldResult> {
   const world = new SitesWorld(options);
   let failure: Error | null = null;
+  const restore = world.seams.patch();
   try {
     await world.run();
   } catch (error) {
     failure = error instanceof Error ? error : new Error(String(error));
+  } finally {
+    restore();
   }
   return { seed: options.seed, failure, ...world.figures() };
 }
@@ -69,7 +72,7 @@ class SitesWorld {
   readonly #takeover: Takeover;
   readonly #vaultUnderTest: VaultUnderTest;
   readonly #troubles: { readonly replicator: FileTrouble; readonly vault: FileTrouble };
-  readonly #seams: SitesSeams;
+  readonly seams: SitesSeams;
   readonly #trace: string[] = [];
   #disks: DiskName[] = [];
   #steps = 0;
@@ -118,7 +121,10 @@ class SitesWorld {
       onTaken: () => this.#onTaken(),
       onGivenBack: () => this.#letRun(),
     });
-    this.#seams = { ...noSitesSeams, ...seams?.({ estate: this.#estate, group }) };
+    this.seams = {
+      ...noSitesSeams,
+      ...seams?.({ estate: this.#estate, group, nowMs: () => this.#clocks.replicator.nowMs() }),
+    };
     const site = { scheduler: this.#scheduler, network: this.#network, tell };
     const runVaultHere = (process: SiteProcess) => this.#runVault(process);
     const mayBreak = () => this.#oracle.points.isDamaged;
@@ -222,7 +228,8 @@ class SitesWorld {
 
   async #drive(isDone: () => boolean): Promise<void> {
     const { scheduler, clock } = { scheduler: this.#scheduler, clock: this.#clock };
-    const bug = () => this.#vault.bug ?? this.#replicator.bug ?? this.#rival.bug;
+    const bug = () =>
+      this.#oracle.broken ?? this.#vault.bug ?? this.#replicator.bug ?? this.#rival.bug;
     await drive({ scheduler, clock, onWait: () => this.#onWait() }, () => {
       this.#seeToTheDead();
       return bug() !== null || isDone();
@@ -249,7 +256,7 @@ class SitesWorld {
       await runVault(
         {
           vault: this.#vaultUnderTest,
-          files: this.#seams.vaultFiles(files),
+          files: this.seams.vaultFiles(files),
           clock,
           prng: seededPrng(this.#seed * 1_000 + process.number),
           dice: this.#prng,
@@ -260,8 +267,8 @@ class SitesWorld {
           isCalm: () => this.#isCalm,
           chore: (vault) =>
             this.#takeover.look(vault, { isCalm: this.#isCalm, nowMs: this.#nowMs() }),
-          intake: this.#seams.vaultIntake,
-          openVault: this.#seams.vault,
+          intake: this.seams.vaultIntake,
+          openVault: this.seams.vault,
           tell,
         },
         process,
@@ -297,7 +304,7 @@ class SitesWorld {
       steps: process.life,
       scratchBlocksMax: this.#swarm.scratchBlocksMax,
       onInstant: (id, images) => {
-        this.#oracle.noteInstant(id, images);
+        this.#oracle.noteInstant(id, images, replicatorPeer.id);
         this.#surroundings.noteInstant(id);
       },
     });
@@ -316,15 +323,15 @@ class SitesWorld {
     });
     return runReplicator(
       {
-        files: this.#seams.spoolFiles(files),
-        source: this.#seams.source(source),
+        files: this.seams.spoolFiles(files),
+        source: this.seams.source(source),
         dial: this.#network.dialFrom(process),
         clock,
         prng: seededPrng(this.#seed * 1_000 + 500 + process.number),
         group,
         swarm: this.#swarm,
         oracle: this.#oracle,
-        seams: this.#seams,
+        seams: this.seams,
         onWaiting: (points) => {
           this.#waiting = points;
         },

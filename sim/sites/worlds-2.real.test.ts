@@ -1,0 +1,3 @@
+import { worldsKeepPromises } from "./worlds-for-test.ts";
+
+worldsKeepPromises({ part: 2 });
