@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { copyFile, mkdir, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -97,6 +98,46 @@ test("a QEMU on another host is read over TLS: points, and disks as they are", a
   expect(await machine.ours()).toEqual([]);
   expect(await objectsOf(machine)).toEqual([]);
   expect(String(await info(machine))).toContain("No active jobs");
+});
+
+test("a machine of another host that cannot be reached is not taken for one that is off: its images stay closed", async () => {
+  const sent: string[] = [];
+  const nbd = { host: "127.0.0.1", port, tlsDirectory: here(), qemuTlsDirectory: there() };
+  const image = host.imagePath("db", "data");
+  const disk = { name: "data", node: "data", image, tracking: "persistent" as const };
+  const name = "db" as MachineName;
+  const machines = [{ name, qmpPath: join(host.directory, "tunnel"), disks: [disk], nbd }];
+  const onCommand = ({ execute }: { execute: string }) => sent.push(execute);
+  await using source = host.source({}, { machines, onCommand });
+  const unreachable = { code: "QMP_MISSING" };
+  await expect(source.repair({ keep: [], signal })).rejects.toMatchObject(unreachable);
+  await expect(source.track([data], testPoint(1), { signal })).rejects.toMatchObject(unreachable);
+  expect(sent).toEqual([]);
+});
+
+test("certificates made as the manual says do", async () => {
+  const page = join(import.meta.dirname, "../../../docs/operating/remote-qemu.md");
+  const text = await readFile(page, "utf8");
+  const [, script] = /```sh\n(HOST=[^`]*)```/.exec(text) ?? [];
+  assert(script !== undefined, "the page has no script that makes certificates");
+  const cwd = join(host.directory, "made");
+  await mkdir(cwd);
+  const words = ["-e", "-c", script.replace(/^HOST=.*$/m, "HOST=127.0.0.1")];
+  execFileSync("sh", words, { cwd, stdio: "ignore" });
+  for (const [to, name] of [
+    [here(), "client"],
+    [there(), "server"],
+  ] as const) {
+    await copyFile(join(cwd, "ca-cert.pem"), join(to, "ca-cert.pem"));
+    for (const part of ["cert", "key"]) {
+      await copyFile(join(cwd, `${name}-${part}.pem`), join(to, `${name}-${part}.pem`));
+    }
+  }
+  await using machine = await startTestMachine(host, "db", disks, { isPaused: true });
+  await using source = remoteSource(machine);
+  await source.track([data], testPoint(1), { signal });
+  await using snapshot = await source.freeze({ id: testPoint(2), since, signal });
+  await snapshot.read(data, 0, whole.slice());
 });
 
 test("a QEMU whose certificate comes from elsewhere is not read from, and the point is given up", async () => {

@@ -111,8 +111,9 @@ export class Sessions implements AsyncDisposable {
       const qmp = await this.#connector.connect({ ...machine, qmpPath }, signal);
       return new Session({ group, machine, isLive: true, qmp, serving });
     } catch (error) {
-      const hasImages = machine.disks.every((disk) => disk.image !== undefined);
-      if (isFault(error, "QMP_MISSING") && hasImages) return null;
+      // Of another host's machine we know only that we do not reach it: it may well run, and its images are not to be opened here.
+      const isOff = !machine.nbd && machine.disks.every((disk) => disk.image !== undefined);
+      if (isFault(error, "QMP_MISSING") && isOff) return null;
       throw error;
     }
   }
