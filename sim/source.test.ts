@@ -112,6 +112,13 @@ describe("a snapshot", () => {
     expect(await dirtyBlocks(snapshot, data)).toEqual([wasBlocks, wasBlocks + 1]);
   });
 
+  test("a disk that was cut is not called unchanged, though its bitmap forgot what was there", async () => {
+    const since = await tracked();
+    expect(await source.dirtyBytes({ since, signal })).toBe(0);
+    estate.resize(data, blockSizeBytes);
+    expect(await source.dirtyBytes({ since, signal })).toBeGreaterThan(0);
+  });
+
   test("is refused whole when one disk has no good bitmap, and leaves no trace", async () => {
     const since = await tracked();
     estate.disk(wal).bitmaps.clear();

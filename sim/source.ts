@@ -123,7 +123,10 @@ function dirtyBytes(
     const disk = findDisk(name);
     const bitmap = disk.bitmaps.get(bitmapName(group, id, name));
     if (!bitmap || !isGood(bitmap) || !estate.machine(machineOf(name)).isRunning) return null;
-    sum += changedBlocks(bitmap, disk.image).length * blockSizeBytes;
+    // What is cut off has changed, too.
+    const hasShrunk = bitmap.sizeBytes > disk.image.sizeBytes;
+    const blocks = changedBlocks(bitmap, disk.image).length + (hasShrunk ? 1 : 0);
+    sum += blocks * blockSizeBytes;
   }
   return sum;
 }
