@@ -112,6 +112,9 @@ test("revoking cuts a live connection, and nobody comes back with that certifica
   await expect
     .poll(() => site.log().some(({ msg }) => msg === "A connection was refused."), patience)
     .toBe(true);
+  // Nothing of it is kept for its coming back.
+  const ended = site.log().find(({ msg }) => msg === "A replicator's session ended.");
+  expect(ended).toMatchObject({ peer: "protected", reason: expect.stringContaining("revoked") });
   expect(await site.ask("vault", "peers")).toMatchObject({
     peers: [{ name: "protected", state: "revoked", channels: 0, groups: ["erp"] }],
   });

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { Fault, isFault } from "../base/fault.ts";
-import type { FileSystem } from "../base/file-system.ts";
 import { parseDiskIdentity } from "../core/ids.ts";
 import type { PointCost } from "../core/point.ts";
 import { type DeltaReader, openDelta } from "../delta/reader.ts";
@@ -16,7 +15,7 @@ import {
   readLedger,
   setTailAside,
 } from "./ledger-file.ts";
-import { type LedgerState, readLedgerState } from "./ledger-state.ts";
+import { readLedgerState } from "./ledger-state.ts";
 import { checkMaySeal } from "./seal-rules.ts";
 import type { Staging } from "./staging.ts";
 import { parseDeltaName } from "./vault-layout.ts";
@@ -67,24 +66,14 @@ interface WholeState extends ReadLedger {
   readonly records: number;
 }
 
-/** Reads a ledger, from the last written state on where that can be believed. Null when there is none. LEDGER_CORRUPT, VAULT_VERSION. */
+/**
+ * Reads a ledger, from the last written state on where that can be believed: what follows the very record that it names must follow it.
+ * Null when there is none. LEDGER_CORRUPT, VAULT_VERSION.
+ */
 async function readWholeState({ files, layout }: Group): Promise<WholeState | null> {
   const from = await readLedgerState(files, layout);
-  try {
-    return await readFrom(files, layout.ledger, from);
-  } catch (error) {
-    if (from === null || !isFault(error, "LEDGER_CORRUPT")) throw error;
-    return await readFrom(files, layout.ledger, null);
-  }
-}
-
-async function readFrom(
-  files: FileSystem,
-  path: string,
-  from: LedgerState | null,
-): Promise<WholeState | null> {
   const state = from?.state ?? new GroupState();
-  let mark = from?.mark ?? null;
+  let mark: LedgerMark | null = from?.mark ?? null;
   let records = 0;
   const take = (record: LedgerRecord) => {
     const { entry, atMs, number, hash, positionBytes, lengthBytes } = record;
@@ -96,7 +85,7 @@ async function readFrom(
       headPositionBytes: positionBytes,
     };
   };
-  const read = await readLedger(files, path, take, mark ?? ledgerStart);
+  const read = await readLedger(files, layout.ledger, take, mark ?? ledgerStart);
   return read === null ? null : { ...read, state, mark, records };
 }
 
