@@ -134,7 +134,7 @@ test("RPO is sampled while it serves, and told to whoever scrapes", async () => 
   const seen = async () => (await state()).groups[0]?.custody?.rpoQuantiles ?? null;
   await expect.poll(seen, patience).not.toBeNull();
   const served = site.log().find(({ msg }) => msg === "Serving metrics.");
-  const response = await fetch(`http://127.0.0.1:${served?.port}/metrics`);
+  const response = await fetch(`http://127.0.0.1:${Number(served?.port)}/metrics`);
   const families = parseMetrics(await response.text());
   const value = (name: string) => {
     const samples = families.get(`afterimage_${name}`)?.samples ?? [];
