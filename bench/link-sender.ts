@@ -111,10 +111,11 @@ async function ship(): Promise<Record<string, number | null>> {
   await using pool = await openNbdPool({ address: { path: socketPath }, exportName });
   await makeFirstPoint(pool.sizeBytes);
 }
+const before = process.cpuUsage();
 const startedAtMs = performance.now();
 const shipped = await ship();
 const durationMs = performance.now() - startedAtMs;
-const cpu = process.cpuUsage();
+const cpu = process.cpuUsage(before);
 const rssBytes = await ownRssBytesMax();
 process.stdout.write(
   `${JSON.stringify({ ...shipped, durationMs, rssBytes, cpuMs: (cpu.user + cpu.system) / 1000 })}\n`,

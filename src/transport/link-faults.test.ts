@@ -151,6 +151,20 @@ test("a session of another process of the same replicator takes the group over",
   await newer.seal({ dirtyBytes: 0, readBytes: 0 });
 });
 
+test("a late word of an older session does not take the group from a newer one", async () => {
+  using clock = movingClock(virtualClock());
+  const openGroup = async () => fakeIntake(erp);
+  await using first = testSites({ clock, openGroup, seed: 1 });
+  await first.link.whenUp(soon());
+  const to = first.receiver();
+  await using second = testSites({ clock, seed: 2, openGroup, receiver: {}, to });
+  await second.link.whenUp(soon());
+  const newer = second.link.intake(erp);
+  await newer.ask();
+  await expect(first.link.intake(erp).ask()).rejects.toMatchObject({ code: "LINK_RESET" });
+  await newer.ask();
+});
+
 test("what another replicator has open is not given up for one that may not write", async () => {
   using clock = movingClock(virtualClock());
   const intake = fakeIntake(erp);

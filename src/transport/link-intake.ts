@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import type { DiskName, GroupName, PointId } from "../core/ids.ts";
 import type {
   IntakeStanding,
@@ -18,6 +19,9 @@ import type { LinkSession } from "./link-session.ts";
 import { type OutgoingStream, outgoing } from "./outgoing.ts";
 import { RemotePointWriter } from "./remote-point-writer.ts";
 import { RemoteStagedDisk } from "./remote-staged-disk.ts";
+
+/** Handing a piece to a thread costs half of hashing it; with fewer processors others need them: the source, the guests. */
+const threadsWorthProcessorsMin = 4;
 
 /** How a group's chunks are made. */
 export interface ChunkOptions {
@@ -50,7 +54,8 @@ export class RemoteIntake implements LinkIntake, GroupCalls {
     this.session = session;
     this.group = group;
     this.#options = options;
-    this.#hasher = pieceHasher(options);
+    const usesThreads = options.usesThreads && availableParallelism() >= threadsWorthProcessorsMin;
+    this.#hasher = pieceHasher({ usesThreads });
   }
 
   head(): Point | null {

@@ -14,7 +14,7 @@ import type {
 } from "./receiver.ts";
 import { type ReceiverBounds, receiverBounds } from "./receiver-bounds.ts";
 import { ReceiverChannel } from "./receiver-channel.ts";
-import { ReceiverGroup } from "./receiver-group.ts";
+import { ReceiverGroup, takenOver } from "./receiver-group.ts";
 import { ReceiverSession } from "./receiver-session.ts";
 
 /** A vault's end of all its links. Its life begins here: whoever knew another learns that everything under way is lost. */
@@ -124,6 +124,7 @@ class Receiver implements LinkReceiver {
   }
 
   #openSession(id: string, peer: Peer): ReceiverSession {
+    if (!this.#isOver) this.#checkShare(peer);
     if (this.#isOver || this.#sessions.size >= this.#bounds.sessionsMax) {
       throw new Fault("LINK_LOST", "too many sessions");
     }
@@ -141,6 +142,15 @@ class Receiver implements LinkReceiver {
     this.#sessions.set(id, session);
     this.#tell({ kind: "session-opened", peer, session: id });
     return session;
+  }
+
+  /** One that starts again and again leaves sessions behind: those go, and take no places of others. */
+  #checkShare(peer: Peer): void {
+    const own = [...this.#sessions.values()].filter((session) => session.peer.id === peer.id);
+    if (own.length < this.#bounds.sessionsPerPeerMax) return;
+    const left = own.find(({ channelCount }) => channelCount === 0);
+    if (left === undefined) throw new Fault("LINK_LOST", "too many sessions of one replicator");
+    void this.#end(left, new Fault("LINK_LOST", "the replicator began newer sessions"));
   }
 
   /** The grants of all sessions together are never more than the memory there is. */
@@ -177,9 +187,17 @@ class Receiver implements LinkReceiver {
   #openGroup(session: ReceiverSession, name: GroupName): ReceiverGroup {
     const { peer } = session;
     const releases: Promise<void>[] = [];
+    let isNewer = false;
+    // In the order in which they were opened.
     for (const older of this.#sessions.values()) {
       const held = older.groups.get(name);
+      if (older === session) isNewer = true;
       if (older === session || older.peer.id !== peer.id || held === undefined) continue;
+      if (isNewer) {
+        // The last words of a process that is gone may arrive after the first of the next one.
+        session.lostGroups.add(name);
+        throw takenOver(name);
+      }
       older.groups.delete(name);
       older.lostGroups.add(name);
       releases.push(this.#during(held.release()));

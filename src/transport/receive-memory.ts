@@ -12,20 +12,28 @@ export interface Room {
   release(): void;
 }
 
+/** Whom room is counted for, and the most that all of the same name may hold; one body is always theirs. */
+export interface RoomOwner {
+  readonly name: string;
+  readonly bytesMax: number;
+}
+
 interface Waiter {
   readonly lengthBytes: number;
+  readonly owner: RoomOwner;
   readonly signal: AbortSignal;
   readonly resolve: (room: Room) => void;
 }
 
 /**
- * The memory for what was received and not yet executed, over all sessions: who asks for more than is free waits its turn, and
- * its channel is not read meanwhile.
+ * The memory for what was received and not yet executed, over all sessions: who asks for more than is free, or than one owner may
+ * have, waits its turn, and its channel is not read meanwhile.
  */
 export class ReceiveMemory {
   readonly #bytesMax: number;
   readonly #kept: ArrayBuffer[] = [];
   readonly #waiters: Waiter[] = [];
+  readonly #ownedBytes = new Map<string, number>();
   #usedBytes = 0;
 
   constructor(bytesMax: number) {
@@ -38,19 +46,40 @@ export class ReceiveMemory {
   }
 
   /** Room for exactly `lengthBytes`. After `signal` aborted nobody gets any. */
-  take(lengthBytes: number, signal: AbortSignal): Room | Promise<Room> {
-    if (this.#waiters.length === 0 && this.#fits(lengthBytes)) return this.#make(lengthBytes);
+  take(lengthBytes: number, owner: RoomOwner, signal: AbortSignal): Room | Promise<Room> {
     const { promise, resolve } = Promise.withResolvers<Room>();
-    this.#waiters.push({ lengthBytes, signal, resolve });
-    return promise;
+    let made: Room | null = null;
+    const waiter: Waiter = {
+      ...{ lengthBytes, owner, signal },
+      resolve: (room) => {
+        made = room;
+        resolve(room);
+      },
+    };
+    this.#waiters.push(waiter);
+    this.#serve();
+    return made ?? promise;
   }
 
   #fits(lengthBytes: number): boolean {
     return this.#usedBytes === 0 || this.#usedBytes + lengthBytes <= this.#bytesMax;
   }
 
-  #make(lengthBytes: number): Room {
+  /** Whether the owner has not its share yet. */
+  #mayHave(lengthBytes: number, { name, bytesMax }: RoomOwner): boolean {
+    const ownedBytes = this.#ownedBytes.get(name) ?? 0;
+    return ownedBytes === 0 || ownedBytes + lengthBytes <= bytesMax;
+  }
+
+  #account(name: string, lengthBytes: number): void {
     this.#usedBytes += lengthBytes;
+    const ownedBytes = (this.#ownedBytes.get(name) ?? 0) + lengthBytes;
+    if (ownedBytes === 0) this.#ownedBytes.delete(name);
+    else this.#ownedBytes.set(name, ownedBytes);
+  }
+
+  #make(lengthBytes: number, { name }: RoomOwner): Room {
+    this.#account(name, lengthBytes);
     const isPooled = lengthBytes >= pooledBytesMin && lengthBytes <= chunkBodyLengthBytesMax;
     const buffer = isPooled
       ? (this.#kept.pop() ?? new ArrayBuffer(chunkBodyLengthBytesMax))
@@ -61,7 +90,7 @@ export class ReceiveMemory {
       release: () => {
         if (!isHeld) return;
         isHeld = false;
-        this.#usedBytes -= lengthBytes;
+        this.#account(name, -lengthBytes);
         if (isPooled && this.#kept.length < keptBuffersMax) this.#kept.push(buffer);
         this.#serve();
       },
@@ -69,12 +98,15 @@ export class ReceiveMemory {
   }
 
   #serve(): void {
-    for (let first = this.#waiters[0]; first !== undefined; first = this.#waiters[0]) {
-      if (first.signal.aborted) this.#waiters.shift();
-      else if (!this.#fits(first.lengthBytes)) return;
+    for (let place = 0; place < this.#waiters.length; ) {
+      const { lengthBytes, owner, signal, resolve } = this.#waiters[place]!;
+      if (signal.aborted) this.#waiters.splice(place, 1);
+      // Whoever has its share lets others pass; whoever would fit but for the others is not passed.
+      else if (!this.#mayHave(lengthBytes, owner)) place += 1;
+      else if (!this.#fits(lengthBytes)) return;
       else {
-        this.#waiters.shift();
-        first.resolve(this.#make(first.lengthBytes));
+        this.#waiters.splice(place, 1);
+        resolve(this.#make(lengthBytes, owner));
       }
     }
   }

@@ -10,13 +10,15 @@ export interface ReceiverBounds {
   /** A session without channels ends after so long, with all it had open. */
   readonly sessionKeptMs: number;
   readonly sessionsMax: number;
+  /** Of one replicator; a further one ends the oldest of them that has no channel. */
+  readonly sessionsPerPeerMax: number;
   readonly channelsMax: number;
   readonly channelsPerSessionMax: number;
   readonly groupsPerSessionMax: number;
   readonly streamsPerSessionMax: number;
   /** Requests that are neither chunks nor confirmed, per session. */
   readonly callsPerSessionMax: number;
-  /** Of answers that were not confirmed, per session. */
+  /** Of answers that were not confirmed, per session: beyond it no request is taken, at twice as much the session ends. */
   readonly answersBytesMax: number;
   /** Of chunks and staged writes received and not yet executed, over all sessions. */
   readonly memoryBytes: number;
@@ -32,6 +34,7 @@ export const receiverBounds: ReceiverBounds = {
   silenceMsMax: 95_000,
   sessionKeptMs: 600_000,
   sessionsMax: 32,
+  sessionsPerPeerMax: 4,
   channelsMax: 256,
   channelsPerSessionMax: 16,
   groupsPerSessionMax: 256,

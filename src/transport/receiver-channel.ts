@@ -48,6 +48,8 @@ export class ReceiverChannel {
   readonly #over = new AbortController();
   #session: ChannelSession | null = null;
   #room: Room | null = null;
+  /** Whoever does not take its answers is not read. */
+  #unread: PromiseWithResolvers<void> | null = null;
   #fault: Fault | null = null;
 
   constructor(options: {
@@ -61,7 +63,8 @@ export class ReceiverChannel {
     this.#clock = options.clock;
     this.#bounds = options.bounds;
     this.#join = options.join;
-    this.#outbox = new Outbox(options.channel, () => {});
+    this.#outbox = new Outbox(options.channel, () => this.#read());
+    this.#over.signal.addEventListener("abort", () => this.#read(), { once: true });
     this.heardAtMs = this.#clock.monotonicMs();
     const reader = new FrameReader({
       roomFor: (header) => this.#roomFor(header),
@@ -174,7 +177,19 @@ export class ReceiverChannel {
       const pong = encodePong({ number, sentAtMs, receivedAtMs: nowMs, answeredAtMs: nowMs });
       this.send("pong", pong);
     }
-    return this.#session.onFrame(this, header, body, room);
+    return this.#session.onFrame(this, header, body, room) ?? this.#untilRoom();
+  }
+
+  /** Null while what is to be sent leaves; else until it did, or the channel is over. */
+  #untilRoom(): Promise<void> | null {
+    if (this.#outbox.hasRoom || !this.isOpen) return null;
+    this.#unread ??= Promise.withResolvers();
+    return this.#unread.promise;
+  }
+
+  #read(): void {
+    this.#unread?.resolve();
+    this.#unread = null;
   }
 
   async #watchSilence(): Promise<void> {

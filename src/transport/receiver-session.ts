@@ -9,7 +9,11 @@ import { decodeChunk, type WireChunk } from "../format/wire-chunk.ts";
 import { decodeReceived, decodeResume } from "../format/wire-control.ts";
 import { type FrameHeader, wireFault } from "../format/wire-frame.ts";
 import { encodeGrant, type Grant } from "../format/wire-hello.ts";
-import { frameHeaderLengthBytes, requestsOutstandingMax } from "../format/wire-limits.ts";
+import {
+  frameHeaderLengthBytes,
+  jsonBodyLengthBytesMax,
+  requestsOutstandingMax,
+} from "../format/wire-limits.ts";
 import type { ReceiveMemory, Room } from "./receive-memory.ts";
 import type { ReceiverBounds } from "./receiver-bounds.ts";
 import type { ChannelSession, ReceiverChannel } from "./receiver-channel.ts";
@@ -22,8 +26,10 @@ import {
 import { type KeptAnswer, RequestLog } from "./request-log.ts";
 
 const nothing = new Uint8Array(0);
-/** A session may hold so much more than it is granted now: the grant may have been larger when the bytes were sent. */
+/** Of long calls that one peer made and that are not executed; further ones are not read until then. */
 const callBodiesBytesMax = 16 * 1024 * 1024;
+/** Of all memory for chunks the part that one peer may hold, in however many sessions: others get on. */
+const peerShare = 2 / 3;
 
 /** What a session needs of the receiver. */
 export interface SessionSurroundings {
@@ -109,9 +115,13 @@ export class ReceiverSession implements ChannelSession {
 
   roomFor(channel: ReceiverChannel, { type, bodyLengthBytes }: FrameHeader): Room | Promise<Room> {
     const { bounds, memory } = this.#surroundings;
-    const bytesMax = bounds.sessionBytesMax + (type === "chunk" ? 0 : callBodiesBytesMax);
+    const { id } = this.peer;
+    if (type !== "chunk") {
+      const owner = { name: `${id} calls`, bytesMax: callBodiesBytesMax };
+      return memory.take(bodyLengthBytes, owner, channel.signal);
+    }
     const lengthBytes = bodyLengthBytes + frameHeaderLengthBytes;
-    if (this.#heldBytes + lengthBytes > bytesMax && this.#heldBytes > 0) {
+    if (this.#heldBytes + lengthBytes > bounds.sessionBytesMax && this.#heldBytes > 0) {
       throw wireFault("more chunks than were granted", { heldBytes: this.#heldBytes });
     }
     this.#heldBytes += lengthBytes;
@@ -122,8 +132,8 @@ export class ReceiverSession implements ChannelSession {
         room.release();
       },
     });
-    const room = memory.take(bodyLengthBytes, channel.signal);
-
+    const owner = { name: id, bytesMax: bounds.memoryBytes * peerShare };
+    const room = memory.take(bodyLengthBytes, owner, channel.signal);
     return room instanceof Promise ? room.then(account) : account(room);
   }
 
@@ -162,13 +172,13 @@ export class ReceiverSession implements ChannelSession {
     room: Room | null,
   ): void {
     const { request, stream } = header;
-    let call: WireCall | Fault;
+    let call: WireCall | Fault | null = null;
     try {
       this.#checkMayCall();
       if (!this.#take(request)) return;
       call = decodedOrFault(() => decodeCall(body));
     } finally {
-      room?.release(); // Decoded, it is about as large again; one at a time by the channel's order.
+      if (call === null) room?.release();
     }
     this.#callsUnderWay += 1;
     const type = call instanceof Fault || call.call !== "hashes" ? "answer" : "answerBytes";
@@ -178,6 +188,7 @@ export class ReceiverSession implements ChannelSession {
     };
     void this.#answer(channel, header, type, execute).then(() => {
       this.#callsUnderWay -= 1;
+      room?.release(); // Decoded, it is as large again for as long as it waits for its turn.
     });
   }
 
@@ -227,12 +238,16 @@ export class ReceiverSession implements ChannelSession {
   ): Promise<void> {
     let answer: KeptAnswer;
     try {
-      answer = { type, stream, body: await execute() };
+      answer = { type, stream, body: checkedAnswer(await execute()) };
     } catch (error) {
       answer = { type: "fault", stream, body: encodeFault(this.#faultOf(error)) };
     }
     if (this.isOver) return;
     this.#log.answered(request, answer);
+    if (this.#log.answersBytes > this.#surroundings.bounds.answersBytesMax * 2) {
+      this.#surroundings.onOffence(this, wireFault("answers unconfirmed"));
+      return;
+    }
     this.#sendAnswer(channel, request, answer);
   }
 
@@ -352,7 +367,7 @@ export class ReceiverSession implements ChannelSession {
       states[place] = this.#log.has(request) ? 1 : 0;
     }
     channel.send("standing", states, { request: serial });
-    for (const request of requests) {
+    for (const request of new Set(requests)) {
       const answer = this.#log.answer(request);
       if (answer !== null) this.#sendAnswer(channel, request, answer);
     }
@@ -367,6 +382,12 @@ function decodedOrFault<Value>(decode: () => Value): Value | Fault {
     if (isFault(error)) return error;
     throw error;
   }
+}
+
+/** LINK_PROTOCOL when no frame has room for it. */
+function checkedAnswer(body: Uint8Array): Uint8Array {
+  if (body.length <= jsonBodyLengthBytesMax) return body;
+  throw wireFault("the answer is too long", { bodyLengthBytes: body.length });
 }
 
 function isGroupCall(call: WireCall): call is GroupCall {
