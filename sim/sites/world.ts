@@ -370,6 +370,8 @@ class SitesWorld {
 
   /** All work waits: time passes, and with it life at both sites. */
   #onWait(): void {
+    // A replicator that heard late that it was overtaken pauses machines after the group was given back.
+    if (this.#isCalm) for (const one of this.#estate.machines.values()) one.isPausedForGood = false;
     if (!this.#isCalm) this.#trouble();
   }
 
