@@ -20,7 +20,10 @@ const mib = 1024 * 1024;
 const honestPeer: Peer = { ...testReplicator, id: "00000000000000ee" };
 
 /** A vault's end, and peers that want more of it than their share. */
-function greedyWorld(bounds: Partial<ReceiverBounds> = {}, intake: JournalIntake = fakeIntake(erp)) {
+function greedyWorld(
+  bounds: Partial<ReceiverBounds> = {},
+  intake: JournalIntake = fakeIntake(erp),
+) {
   const clock = virtualClock();
   const events: ReceiverEvent[] = [];
   const receiver = linkReceiver({

@@ -132,7 +132,8 @@ export class ReceiverSession implements ChannelSession {
         room.release();
       },
     });
-    const owner = { name: id, bytesMax: bounds.memoryBytes * peerShare };
+    const peerBytesMax = Math.max(bounds.sessionBytesMax, bounds.memoryBytes * peerShare);
+    const owner = { name: id, bytesMax: peerBytesMax };
     const room = memory.take(bodyLengthBytes, owner, channel.signal);
     return room instanceof Promise ? room.then(account) : account(room);
   }
@@ -261,14 +262,8 @@ export class ReceiverSession implements ChannelSession {
   /** What the peer may be told. A failed assertion is the peer's fault here: it asked for what no honest one does. */
   #faultOf(error: unknown): Fault {
     if (isFault(error)) return error;
-    const fault = new Fault(
-      "LINK_PROTOCOL",
-      "link: the request could not be executed",
-      {},
-      {
-        cause: error,
-      },
-    );
+    const message = "link: the request could not be executed";
+    const fault = new Fault("LINK_PROTOCOL", message, {}, { cause: error });
     this.#surroundings.onOffence(this, fault);
     return fault;
   }
