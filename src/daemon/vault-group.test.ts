@@ -197,9 +197,13 @@ test("a vault that runs full says so until it takes points again", async () => {
   const told = "What a replicator asked for was refused or failed.";
   const noted = logged.filter((line) => line.endsWith(told));
   expect(noted).toEqual([`error: ${told}`, `warn: ${told}`]);
-  expect(group.alarms(connected)).toMatchObject([{ code: "STORAGE_FULL" }]);
+  const rivals = { code: "GENERATION_CONFLICT", severity: "warning" };
+  expect(group.alarms(connected)).toMatchObject([{ code: "STORAGE_FULL" }, rivals]);
   isFull = false;
   await history.seal(intake);
+  expect(group.alarms(connected)).toMatchObject([rivals]);
+  expect(group.state(connected).trouble).toMatch(/not by rival/);
+  monotonicMs += 300_000;
   expect(group.alarms(connected)).toEqual([]);
 });
 

@@ -40,6 +40,15 @@ export interface GroupSurroundings {
   readonly nameOf: (holder: string) => string | null;
 }
 
+/** How long a replicator that may not write and asked to is told of. */
+const rivalShownMs = 300_000;
+
+/** Something that is wrong, and since when. */
+interface StandingFault {
+  readonly fault: Fault;
+  readonly sinceMs: number;
+}
+
 /** How often a fault of one kind is written down. */
 const faultsApartMs = 60_000;
 
@@ -75,7 +84,9 @@ export class VaultGroup implements AsyncDisposable {
   #silentSinceMs: number | null = null;
   #maintenanceFault: Fault | null = null;
   /** Why the vault could not take what came last, until it takes something. */
-  #storageFault: { readonly fault: Fault; readonly sinceMs: number } | null = null;
+  #storageFault: StandingFault | null = null;
+  /** `lastAtMs`: on the monotonic clock. */
+  #rival: (StandingFault & { readonly lastAtMs: number }) | null = null;
   readonly #notedAtMs = new Map<FaultCode, number>();
 
   constructor(options: {
@@ -167,7 +178,7 @@ export class VaultGroup implements AsyncDisposable {
 
   /** What a person should act on. */
   alarms({ peer }: GroupSurroundings): readonly Alarm[] {
-    const found: { readonly fault: Fault; readonly sinceMs: number }[] = [];
+    const found: StandingFault[] = [];
     if (this.#silentSinceMs !== null) {
       const sinceMs = this.#silentSinceMs;
       found.push({ fault: this.#silentFault(sinceMs, peer), sinceMs });
@@ -176,14 +187,11 @@ export class VaultGroup implements AsyncDisposable {
     const head = this.journal.head();
     const skew = head === null ? null : this.#skewFault(head);
     if (head !== null && skew !== null) found.push({ fault: skew, sinceMs: head.sealedAtMs });
-    return found.map(({ fault, sinceMs }) => ({
-      code: fault.code,
-      severity: "alarm",
-      group: this.name,
-      cause: fault.message,
-      nextStep: fault.nextStep,
-      sinceMs,
-    }));
+    const rival = this.#rivalNow();
+    return [
+      ...found.map((one) => this.#alarmOf("alarm", one)),
+      ...(rival === null ? [] : [this.#alarmOf("warning", rival)]),
+    ];
   }
 
   /** For `afterimage status`. */
@@ -206,6 +214,19 @@ export class VaultGroup implements AsyncDisposable {
     if (this.#silentSinceMs !== null) return "silent";
     if (peer !== null) return "receiving";
     return this.journal.head() === null ? "empty" : "waiting";
+  }
+
+  #alarmOf(severity: Alarm["severity"], { fault, sinceMs }: StandingFault): Alarm {
+    const { code, message: cause, nextStep } = fault;
+    return { code, severity, group: this.name, cause, nextStep, sinceMs };
+  }
+
+  /** Somebody who does not hold the group asks to write, or did so just now. */
+  #rivalNow(): StandingFault | null {
+    const rival = this.#rival;
+    if (rival === null || this.#clock.monotonicMs() - rival.lastAtMs < rivalShownMs) return rival;
+    this.#rival = null;
+    return null;
   }
 
   #custody({ peer, nameOf }: GroupSurroundings): Custody {
@@ -272,11 +293,13 @@ export class VaultGroup implements AsyncDisposable {
     const { code, message: cause, nextStep } = fault;
     if (code === "LINK_RESET") return;
     const isOurs = vaultFaults.has(code);
-    if (isOurs) {
-      const sinceMs = this.#storageFault?.sinceMs ?? Math.floor(this.#clock.nowMs());
-      this.#storageFault = { fault, sinceMs };
-    }
+    const wallMs = Math.floor(this.#clock.nowMs());
     const nowMs = this.#clock.monotonicMs();
+    if (isOurs) this.#storageFault = { fault, sinceMs: this.#storageFault?.sinceMs ?? wallMs };
+    if (isFault(fault, "GENERATION_CONFLICT", "GENERATION_STALE")) {
+      const sinceMs = this.#rivalNow()?.sinceMs ?? wallMs;
+      this.#rival = { fault, sinceMs, lastAtMs: nowMs };
+    }
     if (nowMs - (this.#notedAtMs.get(code) ?? Number.NEGATIVE_INFINITY) < faultsApartMs) return;
     this.#notedAtMs.set(code, nowMs);
     const message = "What a replicator asked for was refused or failed.";
