@@ -24,8 +24,15 @@ export class RpoRecord {
     this.#sites = sites;
   }
 
-  async waitForPoints(count: number): Promise<void> {
-    while (this.#points.size < count) {
+  /** Resolves when there is a point; rejects when the replicator ends before. */
+  async waitForPoint(): Promise<void> {
+    const { replicator } = this.#sites;
+    let hasEnded = false;
+    void replicator.ended.then(() => {
+      hasEnded = true;
+    });
+    while (this.#points.size === 0) {
+      if (hasEnded) throw new Error(`the replicator ended: ${replicator.excerpt()}`);
       await clock.sleep(lookEveryMs);
       await this.#look();
     }
