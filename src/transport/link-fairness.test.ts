@@ -123,3 +123,30 @@ test("more small requests than the vault bears at a time wait at the sender", as
   await writer.seal({ dirtyBytes: 0, readBytes: 0 });
   expect(sites.channels.length).toBe(4);
 });
+
+test("what a vault grants is never exceeded, and all of it is used", async () => {
+  using clock = movingClock(virtualClock());
+  const world = groups();
+  const grantedBytes = 6 * mib;
+  await using sites = testSites({
+    clock,
+    openGroup: world.openGroup,
+    receiver: { bounds: { memoryBytes: grantedBytes, sessionBytesMax: grantedBytes } },
+  });
+  await sites.link.whenUp(soon());
+  const held = Promise.withResolvers<void>();
+  world.quick.hold = held.promise;
+  await using writer = await sites.link.intake(quick).begin(fakeHeader(quick));
+  const writes = [];
+  for (let at = 0; at < 32; at += 1) {
+    writes.push(writer.write(fakeDisk.identity, at * mib, new Uint8Array(mib)));
+  }
+  await settle();
+  // A stream alone has three quarters; a frame is a little more than its chunk.
+  expect(world.quick.writing).toBe(4);
+  held.resolve();
+  await Promise.all(writes);
+  await writer.seal({ dirtyBytes: 0, readBytes: 0 });
+  // A vault that gets more than it granted ends the channel.
+  expect(sites.channels.length).toBe(4);
+});
