@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { Fault, faultWithin, isFault } from "../base/fault.ts";
-import type { FaultCode } from "../base/fault-table.ts";
+import { type Fault, faultWithin, isFault } from "../base/fault.ts";
 import type { Alarm } from "../control/telemetry.ts";
 import type { Custody } from "../control/vault-state.ts";
 import type { WriterState } from "../control/writer-state.ts";
@@ -18,6 +17,7 @@ import { JournalKeeper } from "./journal-keeper.ts";
 import { GroupIntakes } from "./vault-intake.ts";
 import { RpoWindow, vaultRpoOf } from "./vault-rpo.ts";
 import { SilenceWatch } from "./vault-silence.ts";
+import { GroupTroubles } from "./vault-troubles.ts";
 
 type GroupState = WriterState["groups"][number];
 type Log = Pick<EventLog, "note">;
@@ -40,29 +40,6 @@ export interface GroupSurroundings {
   readonly nameOf: (holder: string) => string | null;
 }
 
-/** How long a replicator that may not write and asked to is told of. */
-const rivalShownMs = 300_000;
-
-/** Something that is wrong, and since when. */
-interface StandingFault {
-  readonly fault: Fault;
-  readonly sinceMs: number;
-}
-
-/** How often a fault of one kind is written down. */
-const faultsApartMs = 60_000;
-
-/** What keeps the vault itself from taking points; whatever else fails is the peer's to tell. */
-const vaultFaults: ReadonlySet<string> = new Set<FaultCode>([
-  "STORAGE_FULL",
-  "STORAGE_DENIED",
-  "STORAGE_FAILED",
-  "STORAGE_MISSING",
-  "LEDGER_CORRUPT",
-  "BASE_CORRUPT",
-  "DELTA_MISSING",
-]);
-
 /** How many signs of life of an earlier life tell what lies between them. */
 const gapsRead = 17;
 
@@ -78,16 +55,10 @@ export class VaultGroup implements AsyncDisposable {
   readonly #rpo = new RpoWindow();
   #lastHeardAtMs: number | null;
   #isExpected: boolean;
-  #isSkewed: boolean;
   #wireBytes = 0;
   #baseBytes = 0;
-  #silentSinceMs: number | null = null;
   #maintenanceFault: Fault | null = null;
-  /** Why the vault could not take what came last, until it takes something. */
-  #storageFault: StandingFault | null = null;
-  /** `lastAtMs`: on the monotonic clock. */
-  #rival: (StandingFault & { readonly lastAtMs: number }) | null = null;
-  readonly #notedAtMs = new Map<FaultCode, number>();
+  readonly #troubles: GroupTroubles;
 
   constructor(options: {
     name: GroupName;
@@ -107,7 +78,8 @@ export class VaultGroup implements AsyncDisposable {
     const head = points.at(-1) ?? null;
     this.#lastHeardAtMs = head === null ? null : Math.min(lastSignOf(head), clock.nowMs());
     this.#isExpected = head !== null || options.isSyncing;
-    this.#isSkewed = head !== null && this.#skewFault(head) !== null;
+    const { clockOffsetMaxMs } = policy;
+    this.#troubles = new GroupTroubles({ name, clock, log, clockOffsetMaxMs, head });
     this.#silence = new SilenceWatch({
       silentAfterMs: policy.silentAfterMs,
       atMs: clock.monotonicMs(),
@@ -125,7 +97,7 @@ export class VaultGroup implements AsyncDisposable {
       onCheckpoint: () => this.#heard(),
       onConfirmed: () => this.#heard(),
       onSealed: (point) => this.#sealed(point),
-      onFault: (fault) => this.#failed(fault),
+      onFault: (fault) => this.#troubles.failed(fault),
     });
     this.#maintenance.request();
   }
@@ -149,16 +121,10 @@ export class VaultGroup implements AsyncDisposable {
     if (head !== null) this.#rpo.add(this.#rpoOf(head).seconds);
     if (!this.#isExpected || !this.#policy.alarmWhenSilent) return;
     const turned = this.#silence.check(this.#clock.monotonicMs());
-    if (turned === "speaking") {
-      this.#silentSinceMs = null;
-      this.#log.note("info", "The source speaks again.", { group: this.name });
-    }
+    if (turned === "speaking") this.#troubles.speaks();
     if (turned !== "silent") return;
-    this.#silentSinceMs = this.#lastHeardAtMs ?? Math.floor(this.#clock.nowMs());
-    const fault = this.#silentFault(this.#silentSinceMs, surroundings.peer);
-    const { code, message: cause, nextStep, details } = fault;
-    const message = "The source of a group is silent.";
-    this.#log.note("error", message, { group: this.name, code, cause, nextStep, ...details });
+    const sinceMs = this.#lastHeardAtMs ?? Math.floor(this.#clock.nowMs());
+    this.#troubles.isSilent(sinceMs, surroundings.peer);
   }
 
   /** Measures what the base takes; for now and then. */
@@ -178,20 +144,7 @@ export class VaultGroup implements AsyncDisposable {
 
   /** What a person should act on. */
   alarms({ peer }: GroupSurroundings): readonly Alarm[] {
-    const found: StandingFault[] = [];
-    if (this.#silentSinceMs !== null) {
-      const sinceMs = this.#silentSinceMs;
-      found.push({ fault: this.#silentFault(sinceMs, peer), sinceMs });
-    }
-    if (this.#storageFault !== null) found.push(this.#storageFault);
-    const head = this.journal.head();
-    const skew = head === null ? null : this.#skewFault(head);
-    if (head !== null && skew !== null) found.push({ fault: skew, sinceMs: head.sealedAtMs });
-    const rival = this.#rivalNow();
-    return [
-      ...found.map((one) => this.#alarmOf("alarm", one)),
-      ...(rival === null ? [] : [this.#alarmOf("warning", rival)]),
-    ];
+    return this.#troubles.alarms({ peer, head: this.journal.head() });
   }
 
   /** For `afterimage status`. */
@@ -211,22 +164,9 @@ export class VaultGroup implements AsyncDisposable {
   }
 
   #stateName(peer: Peer | null): string {
-    if (this.#silentSinceMs !== null) return "silent";
+    if (this.#troubles.silentSinceMs !== null) return "silent";
     if (peer !== null) return "receiving";
     return this.journal.head() === null ? "empty" : "waiting";
-  }
-
-  #alarmOf(severity: Alarm["severity"], { fault, sinceMs }: StandingFault): Alarm {
-    const { code, message: cause, nextStep } = fault;
-    return { code, severity, group: this.name, cause, nextStep, sinceMs };
-  }
-
-  /** Somebody who does not hold the group asks to write, or did so just now. */
-  #rivalNow(): StandingFault | null {
-    const rival = this.#rival;
-    if (rival === null || this.#clock.monotonicMs() - rival.lastAtMs < rivalShownMs) return rival;
-    this.#rival = null;
-    return null;
   }
 
   #custody({ peer, nameOf }: GroupSurroundings): Custody {
@@ -255,7 +195,7 @@ export class VaultGroup implements AsyncDisposable {
         journal: deltas.reduce((sum, delta) => sum + delta.storedBytes, 0),
         base: this.#baseBytes,
       },
-      silentSinceMs: this.#silentSinceMs,
+      silentSinceMs: this.#troubles.silentSinceMs,
       points: journal.points().length,
     };
   }
@@ -266,7 +206,7 @@ export class VaultGroup implements AsyncDisposable {
   }
 
   #heard(): void {
-    this.#storageFault = null;
+    this.#troubles.tookSomething();
     this.#isExpected = true;
     this.#lastHeardAtMs = Math.floor(this.#clock.nowMs());
     this.#silence.spoke(this.#clock.monotonicMs());
@@ -274,37 +214,12 @@ export class VaultGroup implements AsyncDisposable {
 
   #sealed(point: Point): void {
     this.#heard();
-    const { sequence, id, cost, instant } = point;
+    const { sequence, id, cost } = point;
     const facts = { group: this.name, sequence, point: id, storedBytes: cost.storedBytes };
-    const ageSeconds = (this.#clock.nowMs() - instant.lowerMs) / 1000;
+    const ageSeconds = this.#rpoOf(point).seconds;
     this.#log.note("info", "A point was sealed.", { ...facts, ageSeconds });
-    const skew = this.#skewFault(point);
-    if (skew !== null && !this.#isSkewed) {
-      const { code, message: cause, nextStep, details } = skew;
-      const message = "The clocks of the two sites differ too much.";
-      this.#log.note("error", message, { group: this.name, code, cause, nextStep, ...details });
-    }
-    this.#isSkewed = skew !== null;
+    this.#troubles.sealed(point);
     this.#maintenance.request();
-  }
-
-  /** Each kind is written down once a minute at most: whoever asks again and again is answered all the same. */
-  #failed(fault: Fault): void {
-    const { code, message: cause, nextStep } = fault;
-    if (code === "LINK_RESET") return;
-    const isOurs = vaultFaults.has(code);
-    const wallMs = Math.floor(this.#clock.nowMs());
-    const nowMs = this.#clock.monotonicMs();
-    if (isOurs) this.#storageFault = { fault, sinceMs: this.#storageFault?.sinceMs ?? wallMs };
-    if (isFault(fault, "GENERATION_CONFLICT", "GENERATION_STALE")) {
-      const sinceMs = this.#rivalNow()?.sinceMs ?? wallMs;
-      this.#rival = { fault, sinceMs, lastAtMs: nowMs };
-    }
-    if (nowMs - (this.#notedAtMs.get(code) ?? Number.NEGATIVE_INFINITY) < faultsApartMs) return;
-    this.#notedAtMs.set(code, nowMs);
-    const message = "What a replicator asked for was refused or failed.";
-    const facts = { group: this.name, code, cause, nextStep };
-    this.#log.note(isOurs ? "error" : "warn", message, facts);
   }
 
   async #maintain(signal: AbortSignal): Promise<void> {
@@ -319,23 +234,6 @@ export class VaultGroup implements AsyncDisposable {
     const { code, message: cause, details } = fault;
     const facts = { group: this.name, code, cause, details };
     this.#log.note("warn", "Work behind the points failed.", facts);
-  }
-
-  #silentFault(sinceMs: number, peer: Peer | null): Fault {
-    const since = new Date(sinceMs).toISOString();
-    const why =
-      peer === null ? "nobody is connected" : `${peer.name} is connected and sends no points`;
-    const message = `${this.name}: the source is silent since ${since}: ${why}`;
-    return new Fault("SOURCE_SILENT", message, { group: this.name, sinceMs });
-  }
-
-  #skewFault({ clock }: Point): Fault | null {
-    if (clock === null) return null;
-    const differMs = Math.abs(clock.offsetMs) + clock.errorMs;
-    if (differMs <= this.#policy.clockOffsetMaxMs) return null;
-    const offset = `${clock.offsetMs} ms, give or take ${clock.errorMs} ms`;
-    const message = `${this.name}: this clock and the source's differ by ${offset}`;
-    return new Fault("CLOCK_SKEW", message, { group: this.name, ...clock });
   }
 }
 
