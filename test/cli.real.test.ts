@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { appendFile, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MIB } from "../src/base/units.ts";
 import { runTool } from "../src/qemu/run-tool.ts";
@@ -48,6 +49,23 @@ afterEach(async () => {
 
 const write = (disk: string, offsetBytes: number, lengthBytes: number, fill: number) =>
   guest.disk(disk).write(offsetBytes, new Uint8Array(lengthBytes).fill(fill));
+
+/** A guest that goes on writing, so that each cycle has something for a point. Disposing ends it. */
+function busyGuest(): AsyncDisposable {
+  const over = new AbortController();
+  const writing = (async () => {
+    for (let fill = 1; !over.signal.aborted; fill = (fill + 1) % 256) {
+      await write("wal", 0, 4096, fill);
+      await delay(20);
+    }
+  })();
+  return {
+    [Symbol.asyncDispose]: async () => {
+      over.abort();
+      await writing;
+    },
+  };
+}
 
 async function run(...words: readonly string[]) {
   const ended = await afterimage("run", config, ...words);
@@ -131,6 +149,9 @@ describe("a point by command line", () => {
 describe("afterimage run", () => {
   test("ends cleanly on SIGTERM, and the next run goes on", async () => {
     await using running = startAfterimage("run", config, "--log", "json");
+    await running.seen(/A point was sealed/);
+    // Nothing new is no point.
+    await write("data", 0, MIB, 1);
     await running.seen(/A point was sealed[\s\S]*A point was sealed/);
     running.child.kill("SIGTERM");
     const ended = await running.ended;
@@ -149,7 +170,7 @@ describe("afterimage run", () => {
   test("killed at any moment and started again loses nothing", async () => {
     for (const fill of [1, 2, 3]) {
       await using running = startAfterimage("run", config);
-      await running.seen(/sealed #/);
+      await running.seen(/replicating/);
       await write("data", fill * MIB, MIB, fill);
       running.child.kill("SIGKILL");
       await running.ended;
@@ -226,6 +247,7 @@ groups: [{name: erp, machines: [${machines.join(", ")}]}]
 });
 
 test("points are thinned and the base is moved through the process that replicates", async () => {
+  await using _busy = busyGuest();
   await using running = startAfterimage("run", config);
   await running.seen(/sealed #5/);
   const sequences = async () => (await points()).map((point) => point.sequence);
@@ -244,6 +266,7 @@ test("points are thinned and the base is moved through the process that replicat
 });
 
 test("retention retires what is too much, and a point that is mounted waits", async () => {
+  await using _busy = busyGuest();
   await run("--cycles", "3");
   await using mount = startAfterimage("mount", vault, "erp", "--point", "#2", "--json");
   await mount.seen(/uri/);
@@ -272,6 +295,7 @@ test("damage is found, by verify and by the running process, with exit code 1", 
   const found = await afterimage("verify", vault, "erp", "--json");
   expect(found.exitCode).toBe(1);
   expect(JSON.parse(found.stdout)).toMatchObject({ ok: false, pointsLost: [{ sequence: 1 }, {}] });
+  await using _busy = busyGuest();
   await using running = startAfterimage("run", config);
   await running.seen(/sealed #/);
   const scrubbed = await afterimage("scrub", vault, "erp", "--rate", "1GiB");
