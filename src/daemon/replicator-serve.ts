@@ -48,6 +48,7 @@ async function serve(context: CommandContext, request: ReplicatorRequest, log: E
       clock,
       prng,
       channelCount: config.link.connections,
+      usesThreads: true,
       codecOf: (disk, group) => replicator.codecOf(disk, group),
       onEvent: (event) => logLink(log, event),
     }),
