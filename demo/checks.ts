@@ -1,3 +1,4 @@
+import type { Point } from "../src/core/point.ts";
 import {
   type Acknowledgement,
   type DatabaseState,
@@ -20,6 +21,12 @@ export interface Recovered {
   /** Lower bound of the point's instant, on the host's clock. */
   readonly takenAtMs: number;
   readonly state: DatabaseState;
+}
+
+/** While the link was away, on the host's clock. */
+export interface Outage {
+  readonly fromMs: number;
+  readonly toMs: number;
 }
 
 /** Points a demo must have made before it may pass. */
@@ -73,4 +80,26 @@ export function checkHistory(options: {
       detail: `#${older.sequence} has ${older.state.rows} rows, #${newest.sequence} has ${newest.state.rows}`,
     },
   ];
+}
+
+/** Points that were taken while the link was away are at the vault, and each follows the one before it. */
+export function checkOutage(
+  points: readonly Point[],
+  outage: Outage,
+  intervalSeconds: number,
+): Check {
+  const during = points.filter(
+    ({ instant }) => instant.lowerMs >= outage.fromMs && instant.lowerMs <= outage.toMs,
+  );
+  const isChain = points.every(
+    ({ fromPoint }, index) => index === 0 || fromPoint === points[index - 1]!.id,
+  );
+  const seconds = (outage.toMs - outage.fromMs) / 1000;
+  // The first may be taken late, while the link is given up.
+  const wanted = Math.floor(seconds / intervalSeconds) - 2;
+  return {
+    name: "the link was away and history has no hole",
+    pass: isChain && during.length >= wanted,
+    detail: `${during.length} points are from the ${seconds.toFixed(1)} s without a link`,
+  };
 }

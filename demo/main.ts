@@ -11,18 +11,20 @@ import { play } from "./play.ts";
 import { isPass, jsonOf, jsonOfFailure, textOf } from "./report.ts";
 import { terminalStage } from "./stage.ts";
 
-const help = `npm run demo [-- --json]
+const help = `npm run demo [-- --two-sites] [-- --json]
 
 Plays the main job: boots a Debian guest with PostgreSQL in QEMU, replicates it every 2 s into a vault, kills it, and
 boots the newest and an older point from the vault. Ends with PASS, or with what failed and exit code 1.
 
-  --json   end with one line: a JSON object of the facts
+  --two-sites   vault and replicator are two processes; the link between them is cut for 10 s on the way
+  --json        end with one line: a JSON object of the facts
 `;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       json: { type: "boolean", default: false },
+      "two-sites": { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -48,6 +50,7 @@ async function main(): Promise<number> {
       vault: join(directory, "vault"),
       group: "erp" as GroupName,
       machine: "db" as MachineName,
+      hasTwoSites: values["two-sites"],
     });
     stage.end("done");
     print(jsonOf(outcome), `\n${textOf(outcome)}`);

@@ -36,30 +36,27 @@ export interface Replicator extends AsyncDisposable {
 
 /** Makes a vault and starts replicating the machine into it, as an administrator would: two commands and a file. */
 export async function startReplicator(scene: Scene, machine: Machine): Promise<Replicator> {
-  const config = {
-    vault: scene.vault,
-    intervalSeconds,
-    scratch: { directory: join(scene.directory, "scratch"), capBytes: "1GiB" },
-    groups: [
-      {
-        name: scene.group,
-        machines: [
-          {
-            name: scene.machine,
-            qmp: machine.qmpPath,
-            disks: ["root", "data", "wal"].map((name) => ({ name, node: name })),
-          },
-        ],
-      },
-    ],
-  };
+  const config = { vault: scene.vault, ...configuredGroup(scene, machine) };
   const configPath = join(scene.directory, "afterimage.yaml");
   await writeFile(configPath, stringify(config));
   await run(["vault", "init", scene.vault]);
-  // setpriv: should the demo itself be killed, nothing of it stays.
-  const words = ["--pdeathsig", "KILL", afterimage, "run", configPath, "--log", "json"];
-  const child = spawn("setpriv", words, { stdio: ["ignore", "ignore", "pipe"] });
-  return new RunningReplicator(child, scene);
+  return new RunningReplicator(startProduct(["up", configPath, "--log", "json"]), scene);
+}
+
+/** The machine's part of a configuration. */
+export function configuredGroup({ directory, group, machine: name }: Scene, machine: Machine) {
+  const disks = ["root", "data", "wal"].map((disk) => ({ name: disk, node: disk }));
+  return {
+    intervalSeconds,
+    scratch: { directory: join(directory, "scratch"), capBytes: "1GiB" },
+    groups: [{ name: group, machines: [{ name, qmp: machine.qmpPath, disks }] }],
+  };
+}
+
+/** Starts a server of the product, its log on stderr. Should the demo itself be killed, nothing of it stays (setpriv). */
+export function startProduct(words: readonly string[]): ChildProcess {
+  const all = ["--pdeathsig", "KILL", afterimage, ...words];
+  return spawn("setpriv", all, { stdio: ["ignore", "ignore", "pipe"] });
 }
 
 /** Runs one command of the product to its end and resolves to its standard output. */
@@ -83,7 +80,8 @@ export async function run(words: readonly string[]): Promise<string> {
   throw new Fault("TOOL_FAILED", `afterimage ${words.join(" ")}: ${complaint.trim()}`);
 }
 
-class RunningReplicator implements Replicator {
+/** Follows a replicator by its log. */
+export class RunningReplicator implements Replicator {
   readonly cycles: CycleFacts[] = [];
   readonly #child: ChildProcess;
   readonly #scene: Scene;
@@ -92,6 +90,7 @@ class RunningReplicator implements Replicator {
   readonly #trouble: string[] = [];
   #hasEnded = false;
 
+  /** Owns the process. */
   constructor(child: ChildProcess, scene: Scene) {
     this.#child = child;
     this.#scene = scene;

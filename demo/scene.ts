@@ -15,4 +15,6 @@ export interface Scene {
   readonly vault: string;
   readonly group: GroupName;
   readonly machine: MachineName;
+  /** Vault and replicator as processes of their own, with a link between them. */
+  readonly hasTwoSites: boolean;
 }
