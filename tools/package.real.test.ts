@@ -105,10 +105,13 @@ describe("installed", () => {
       await expect(afterimage(verb, "--help"), verb).resolves.toBeDefined();
     }
   });
-  test("the example configuration is one", async () => {
-    const config = onHost("etc/afterimage/replicator.yaml");
-    const { stdout } = await afterimage("replicator", "serve", config, "--print-config");
-    expect(stdout).toContain("targetRpoSeconds: 15");
+  test("the example configurations are configurations", async () => {
+    const replicator = onHost("etc/afterimage/replicator.yaml");
+    const sends = await afterimage("replicator", "serve", replicator, "--print-config");
+    expect(sends.stdout).toContain("targetRpoSeconds: 15");
+    const vault = onHost("etc/afterimage/vault.yaml");
+    const takes = await afterimage("vault", "serve", "/srv", "--config", vault, "--print-config");
+    expect(takes.stdout).toContain("host: 0.0.0.0");
   });
   test("dpkg installs, configures twice and purges it in a root of its own", async (context) => {
     if (process.getuid?.() !== 0) return context.skip("needs root");

