@@ -35,7 +35,9 @@ export class LinkForTest {
   /** Every call that was made, in order. */
   readonly calls: LinkCall[] = [];
   /** Decides for each call; `lost-answer`: the vault did it and nobody heard. */
-  fate: (call: LinkCall) => "fine" | "lost" | "lost-answer" | "hangs" = () => "fine";
+  fate: (call: LinkCall) => "fine" | "lost" | "lost-answer" | "hangs" | "late" = () => "fine";
+  /** A late answer was true when it was given, and is heard when this resolves. */
+  isHeard: Promise<void> = Promise.resolve();
   readonly #journal: () => JournalIntake;
   readonly #isDead: () => boolean;
 
@@ -99,6 +101,7 @@ export class LinkForTest {
     if (fate === "hangs") return new Promise(() => {});
     if (fate === "lost") throw new Fault("LINK_LOST", `injected at ${call}`);
     const value = await work();
+    if (fate === "late") await this.isHeard;
     // A stream that nobody heard of is given up by the vault.
     if (fate === "lost-answer" && call === "begin") {
       await (value as AsyncDisposable)[Symbol.asyncDispose]();

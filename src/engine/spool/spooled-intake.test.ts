@@ -191,6 +191,27 @@ describe("a lost answer does no harm", () => {
     expect(await wrongPoints(world)).toEqual([]);
   });
 
+  test("an answer that was overtaken by an acknowledgement is asked for again", async () => {
+    const world = await begun(26);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    world.link.isUp = true;
+    const gate = Promise.withResolvers<void>();
+    world.link.isHeard = gate.promise;
+    let asked = 0;
+    world.link.fate = (call) => (call === "ask" && ++asked === 1 ? "late" : "fine");
+    const asking = world.intake.ask();
+    const stop = new AbortController();
+    const running = world.intake.run({ signal: stop.signal });
+    while (world.intake.status().points > 0) await new Promise((resolve) => setImmediate(resolve));
+    gate.resolve();
+    expect((await asking).head?.sequence).toBe(3);
+    expect(world.intake.acknowledged?.()?.sequence).toBe(3);
+    stop.abort();
+    await running;
+    expect(holes(world)).toEqual([]);
+  });
+
   test("a vault that is ahead of us, in the middle of the spool, is believed", async () => {
     const world = await begun(21);
     world.link.isUp = false;
