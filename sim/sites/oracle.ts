@@ -107,6 +107,8 @@ export class SitesOracle {
     if (!this.#isHoleExcused && !this.points.isDamaged) {
       throw this.breaks(`points of the spool are dropped for nothing: ${reason}`);
     }
+    // What was cut on top of a damaged point goes with it.
+    this.excuseHole();
     // A sync that is lost with its point has to be done again; every other disk goes on from the bitmap that was kept.
     const isSyncLost = [...this.#adopting].some((at) => at >= (from ?? 0) && at <= (to ?? at));
     if (isSyncLost || from === null) this.points.excuseResync();

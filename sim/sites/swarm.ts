@@ -76,6 +76,39 @@ export interface SitesSwarm {
 
 /** Draws a world: few misfortunes each, so that each has its consequences before the next. */
 export function drawSitesSwarm(prng: Prng): SitesSwarm {
+  const swarm = drawAnySwarm(prng);
+  return happens(prng, 0.15) ? restoredWhileOwed(swarm) : swarm;
+}
+
+/** Images are put back while points wait, some of these are shipped, and others rot: what no single draw brings together. */
+function restoredWhileOwed(swarm: SitesSwarm): SitesSwarm {
+  const quiet = { killRate: 0, near: null };
+  const files = { fullRate: 0, failRate: 0, lostSyncRate: 0, rotRate: 0 };
+  const { vault, replicator, network, estate } = swarm;
+  return {
+    ...swarm,
+    stormMs: swarm.intervalSeconds * 14_000,
+    estate: {
+      ...estate,
+      guest: { ...estate.guest, writeRate: 0.1, resizeRate: 0 },
+      estate: { ...estate.estate, killRate: 0, stopRate: 0.03, restoreRate: 0.9, rawRate: 0 },
+    },
+    network: {
+      ...network,
+      ...{ cutOneRate: 0, cutAllRate: 0, stallRate: 0, silentRate: 0, revokedRate: 0 },
+      downRate: 0.03,
+      downMsMax: swarm.intervalSeconds * 6_000,
+      weather: { ...network.weather, bytesPerSecond: 32 * KIB },
+    },
+    replicator: {
+      crash: { ...replicator.crash, ...quiet },
+      files: { ...files, rotRate: 0.01 },
+    },
+    vault: { crash: { ...vault.crash, ...quiet }, files },
+  };
+}
+
+function drawAnySwarm(prng: Prng): SitesSwarm {
   const rate = (chance: number, strongest: number) =>
     happens(prng, chance) ? (strongest * between(prng, 10, 100)) / 100 : 0;
   const isDamaging = happens(prng, 0.1);
@@ -108,7 +141,7 @@ export function drawSitesSwarm(prng: Prng): SitesSwarm {
     pointsMax: between(prng, 2, 6),
     viewRate: rate(0.3, 0.3),
     takeoverRate: rate(0.12, 0.05),
-    rivalRate: rate(0.1, 0.01),
+    rivalRate: rate(0.15, 0.02),
   };
 }
 

@@ -384,7 +384,8 @@ class SitesWorld {
       tell: (event) => this.#tell(`  ${event}`),
     });
     this.#decay.turn({ replicator: this.#replicator, vault: this.#vault });
-    if (!this.#rival.isRunning && happens(prng, this.#swarm.rivalRate)) this.#rival.start();
+    const mayRival = !this.#rival.isRunning && this.#oracle.points.acknowledgedCount > 0;
+    if (mayRival && happens(prng, this.#swarm.rivalRate)) this.#rival.start();
   }
 
   #crash(site: Site): void {
