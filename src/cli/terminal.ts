@@ -11,9 +11,17 @@ export interface Terminal {
   err(text: string): void;
 }
 
+/** What a shell says of a program that ended by SIGPIPE. */
+const endedByReaderExitCode = 141;
+
 /** This process's terminal. */
 export function processTerminal(): Terminal {
   let hasOut = false;
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    // Whoever read us has enough (`… | head`): nobody is left to tell.
+    process.exit(endedByReaderExitCode);
+  });
   return {
     isErrorInteractive: process.stderr.isTTY,
     isOutInteractive: process.stdout.isTTY,
