@@ -47,5 +47,6 @@ test("a stop that comes to its end is left alone, and so is work that ends by it
   slow.resolve(8);
   expect(await work).toBe(8);
   pass();
+  await new Promise((resolve) => setImmediate(resolve));
   expect(codes).toEqual([]);
 });
