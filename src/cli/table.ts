@@ -27,5 +27,8 @@ export function formatTable(
 
 /** "2026-11-21 09:44:31.250 UTC": an instant for people. */
 export function formatInstant(atMs: number): string {
-  return `${new Date(atMs).toISOString().replace("T", " ").replace("Z", "")} UTC`;
+  const date = new Date(atMs);
+  // What another site said may be an instant that no date stands for.
+  if (Number.isNaN(date.getTime())) return `${atMs} ms`;
+  return `${date.toISOString().replace("T", " ").replace("Z", "")} UTC`;
 }

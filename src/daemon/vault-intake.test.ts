@@ -85,7 +85,7 @@ describe("two replicators claim one group", () => {
     await history.seal(intakes.open(protectedSite));
     const standing = await intakes.open(rival).ask();
     expect(standing.generation?.holder).toBe(protectedSite.id);
-    expect(standing.head).toMatchObject({ sequence: 1, machines: [] });
+    expect(standing.head).toMatchObject({ sequence: 1, machines: [], disks: [], notes: [] });
     expect((await intakes.open(protectedSite).ask()).head?.machines).toHaveLength(1);
   });
   test("one that was overtaken is stale, and its delta under way is not sealed", async () => {

@@ -8,10 +8,12 @@ import type {
   StagedDisk,
   StageRequest,
 } from "../core/journal.ts";
+import { groupDisksMax } from "../core/limits.ts";
 import type { Generation, Point, PointHeader } from "../core/point.ts";
 import { encodeHeader } from "../format/delta-header.ts";
 import type { DirectoryJournal } from "../journal/directory-journal.ts";
 import {
+  checkInstant,
   checkStageRequest,
   type IntakeWatcher,
   overFault,
@@ -27,13 +29,19 @@ import {
 export class GroupIntakes {
   readonly #journal: DirectoryJournal;
   readonly #watcher: IntakeWatcher;
+  readonly #stagedMax: number;
   #writer: VaultPointWriter | null = null;
   readonly #staged = new Map<DiskName, VaultStagedDisk>();
   #lastTurn: Promise<unknown> = Promise.resolve();
 
-  constructor(journal: DirectoryJournal, watcher: IntakeWatcher) {
+  constructor(
+    journal: DirectoryJournal,
+    watcher: IntakeWatcher,
+    { stagedMax = groupDisksMax }: { readonly stagedMax?: number } = {},
+  ) {
     this.#journal = journal;
     this.#watcher = watcher;
+    this.#stagedMax = stagedMax;
   }
 
   /** The way of one peer; disposing it ends what it left open. */
@@ -53,6 +61,8 @@ export class GroupIntakes {
       owner.checkOpen();
       this.checkHolder(owner.peer);
       if (header.generation.holder !== owner.peer.id) throw notItself(header, owner.peer);
+      checkInstant(header.instant.lowerMs);
+      checkInstant(header.instant.upperMs);
       encodeHeader(header); // Names become paths: CONFIG_INVALID when it says what no header may.
       await this.#writer?.[Symbol.asyncDispose]();
       const inner = await this.#journal.begin(header);
@@ -67,6 +77,7 @@ export class GroupIntakes {
       owner.checkOpen();
       this.checkHolder(owner.peer);
       checkStageRequest(request);
+      await this.#checkStagedCount(request);
       // Two that write the same parts would spoil them; also those of another identity are discarded beneath whoever has them open.
       await this.#staged.get(request.disk)?.[Symbol.asyncDispose]();
       const inner = await this.#journal.stage(request);
@@ -79,9 +90,18 @@ export class GroupIntakes {
   async confirm(confirmation: { readonly point: PointId; readonly atMs: number }, peer: Peer) {
     await watched(this.#watcher, async () => {
       this.checkHolder(peer);
+      checkInstant(confirmation.atMs);
       await this.#journal.confirmCurrent(confirmation);
     });
     if (this.#journal.head()?.id === confirmation.point) this.#watcher.onConfirmed();
+  }
+
+  /** Every disk of the group may be under way, and no more: each has a record that is read whenever one asks. */
+  async #checkStagedCount({ disk }: StageRequest): Promise<void> {
+    const staged = await this.#journal.staging.list();
+    const others = staged.filter((status) => status.disk !== disk).length;
+    if (others < this.#stagedMax) return;
+    throw new Fault("LINK_PROTOCOL", "more disks are staged than a group has", { staged: others });
   }
 
   /** Ends what `owner` left open. */
@@ -119,12 +139,13 @@ class VaultIntake implements JournalIntake {
     return this.#journal.head();
   }
 
-  /** Whoever does not hold the group learns who does and where it stands, and nothing of its machines. */
+  /** Whoever does not hold the group learns who does and where it stands, and nothing of its machines and their disks. */
   async ask(): Promise<IntakeStanding> {
     const standing = await this.#journal.ask();
     const { generation, head } = standing;
     if (generation === null || generation.holder === this.peer.id) return standing;
-    return { ...standing, staged: [], head: head === null ? null : { ...head, machines: [] } };
+    const nothing = { machines: [], disks: [], notes: [] };
+    return { ...standing, staged: [], head: head === null ? null : { ...head, ...nothing } };
   }
 
   begin(header: PointHeader): Promise<PointWriter> {

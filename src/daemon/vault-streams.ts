@@ -16,6 +16,9 @@ import {
 } from "../core/limits.ts";
 import type { Point, PointHeader } from "../core/point.ts";
 
+/** The last instant of ECMA-262's Date: the year 275760. */
+const instantMsMax = 8.64e15;
+
 /** What reaches a group from outside, as it happens. */
 export interface IntakeWatcher {
   /** Bytes of a delta or of staged parts were taken: as they came, and what they stand for. */
@@ -248,6 +251,12 @@ function protocolFault(message: string): Fault {
 export function overFault(cause?: unknown): Fault {
   const message = "it was begun anew, or its session ended";
   return new Fault("LINK_RESET", message, {}, { cause });
+}
+
+/** LINK_PROTOCOL unless it is an instant that people's programs can write down: ECMA-262, 21.4.1.1, from 1970 on. */
+export function checkInstant(atMs: number): void {
+  if (Number.isSafeInteger(atMs) && atMs >= 0 && atMs <= instantMsMax) return;
+  throw protocolFault("an instant is none that a clock shows");
 }
 
 /** LINK_PROTOCOL unless the request names what can be a disk: names become paths. */
