@@ -59,6 +59,8 @@ const keptWithin = 0.1;
 /** A longer interval has to be right for so many points in a row, and comes in steps of at most `relaxRatioMax`. */
 const relaxAfterPoints = 3;
 const relaxRatioMax = 1.5;
+/** After fewer points nothing is said to be out of reach: one of them alone tells no fixed cost from one for each byte. */
+const learnedCyclesMin = 4;
 /** What the newest point counts in the mean of bytes sent for each byte changed. */
 const sentWeight = 0.2;
 
@@ -74,6 +76,9 @@ export class IntervalController {
   #isSpooled = false;
   #decision: IntervalDecision;
   #longerInARow = 0;
+  #cycles = 0;
+  /** Whether the interval in force holds the target with room to spare. */
+  #hasMargin = true;
   #realised = { points: 0, sumMs: 0, worstRpoMs: 0 };
 
   constructor(goal: IntervalGoal) {
@@ -116,6 +121,7 @@ export class IntervalController {
     this.#curve.add({ elapsedMs: intervalMs, uniqueBytes: dirtyBytes, nowMs });
     this.#curve.flush();
     this.#busy.add(dirtyBytes, busyMs, assumed);
+    this.#cycles += 1;
     this.#isSpooled = lagMs === null;
     if (lagMs !== null) {
       this.#lag.add(dirtyBytes, lagMs, assumed);
@@ -153,7 +159,8 @@ export class IntervalController {
     const goal = this.#goal;
     const { intervalMs, isHeld } = this.#decision;
     // Where nothing holds the target, beginning early would only add cost to cost.
-    if (goal.kind === "fixed" || !isHeld || !this.#busy.isKnown) return intervalMs;
+    const isFree = isHeld && this.#hasMargin && this.#busy.isKnown;
+    if (goal.kind === "fixed" || !isFree) return intervalMs;
     const { elapsedMs, dirtyBytes, dirtyBytesPerMs } = count;
     const { fixedMs, msPerByte, lateMs } = this.#lagCost();
     const sparedMs = goal.targetRpoMs * (1 - targetMargin) - fixedMs - lateMs;
@@ -182,7 +189,11 @@ export class IntervalController {
     const facts = this.#facts(nowMs);
     const plan = planInterval(goal, facts);
     const before = this.#decision;
-    const isHeld = plan.bound === "target";
+    // With a margin before it is called held, and without one before it is called not held: what lies between goes on as it was.
+    const isNearlyHeld = before.isHeld && plan.rpoMs <= goal.targetRpoMs;
+    const isHeld = plan.bound === "target" || isNearlyHeld;
+    if (!isHeld && this.#cycles < learnedCyclesMin) return null;
+    this.#hasMargin = plan.bound === "target";
     const attainableRpoMs = plan.rpoMs / (1 - targetMargin);
     const isNear = Math.abs(plan.intervalMs / before.intervalMs - 1) <= keptWithin;
     const isLonger = plan.intervalMs > before.intervalMs;
@@ -198,7 +209,7 @@ export class IntervalController {
     const intervalMs = mayChange ? Math.min(plan.intervalMs, longestMs) : before.intervalMs;
     const chosen = { ...plan, ...outlookOf(intervalMs, facts) };
     const outcome = this.#outcome();
-    const reason = reasonOf({ goal, before, chosen, attainableRpoMs, facts });
+    const reason = reasonOf({ goal, before, chosen, isHeld, attainableRpoMs, facts });
     const predictedRpoMs = chosen.rpoMs;
     this.#decision = { intervalMs, reason, predictedRpoMs, isHeld, attainableRpoMs };
     this.#longerInARow = 0;
@@ -241,17 +252,24 @@ function reasonOf(options: {
   readonly goal: TargetGoal;
   readonly before: IntervalDecision;
   readonly chosen: IntervalPlan;
+  readonly isHeld: boolean;
   readonly attainableRpoMs: number;
   readonly facts: IntervalFacts;
 }): string {
-  const { goal, before, chosen, attainableRpoMs, facts } = options;
+  const { goal, before, chosen, isHeld, attainableRpoMs, facts } = options;
   const target = seconds(goal.targetRpoMs);
   const changed = `${formatBytes(chosen.uniqueBytes)} change in ${seconds(chosen.realIntervalMs)}`;
+  if (isHeld && chosen.bound !== "target") {
+    return `the target of ${target} is held with no room to spare: ${changed}`;
+  }
   if (chosen.bound === "budget") {
     const budget = formatBytes(goal.linkBytesPerSecondMax ?? 0);
     return `shorter intervals would send more than the link's budget of ${budget}/s: the target of ${target} cannot be held, ${seconds(attainableRpoMs)} can`;
   }
   if (chosen.bound === "unattainable") {
+    if (!Number.isFinite(chosen.rpoMs)) {
+      return `no interval holds the target of ${target}: changes come faster than points can be sent`;
+    }
     return `no interval holds the target of ${target}: ${changed}, and a point takes ${seconds(chosen.rpoMs - chosen.realIntervalMs)}; ${seconds(attainableRpoMs)} can be held`;
   }
   if (!before.isHeld) return `the target of ${target} can be held again: ${changed}`;

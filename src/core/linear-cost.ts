@@ -64,7 +64,8 @@ export class LinearCostFit {
     const guessed =
       meanBytes < tellingBytesMin ? cautiousMsPerByte : (meanMs / meanBytes) * byteShare;
     const assumed = Math.min(assumedMsPerByte ?? guessed, meanMs / meanBytes);
-    const trust = (spreadTold * meanBytes) ** 2;
+    // The fewer samples there are, the more the guess counts.
+    const trust = (spreadTold * meanBytes) ** 2 / this.#weight;
     const slope =
       (Math.max(0, variance) * slopeOf(covariance, variance) + trust * assumed) /
       (Math.max(0, variance) + trust);
