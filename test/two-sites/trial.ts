@@ -7,7 +7,7 @@ import type { LogLine } from "./site-process.ts";
 import { type Sites, type SitesOptions, sites } from "./sites.ts";
 
 const clock = systemClock();
-const settleTimeoutMs = 30_000;
+const settleTimeoutMs = 60_000;
 const lookEveryMs = 200;
 const writerPauseMs = 8;
 
