@@ -1,5 +1,5 @@
 import { describe, test } from "vitest";
-import { interruptEverywhere, works } from "./kill-cases-for-test.ts";
+import { interruptEverywhere, works } from "../../../test/support/spool-kill-cases.ts";
 
 const killsMax = Number.POSITIVE_INFINITY;
 

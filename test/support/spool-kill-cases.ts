@@ -1,14 +1,8 @@
 import { expect } from "vitest";
-import { guestActs, wrongPoints } from "../../../test/support/engine-world.ts";
-import {
-  cutOnce,
-  inVirtualTime,
-  type SpoolWorld,
-  shipAll,
-  spoolWorld,
-} from "../../../test/support/spool-world.ts";
-import { isFault } from "../../base/fault.ts";
-import { faultOf } from "../fault-of.ts";
+import { isFault } from "../../src/base/fault.ts";
+import { faultOf } from "../../src/engine/fault-of.ts";
+import { guestActs, wrongPoints } from "./engine-world.ts";
+import { cutOnce, inVirtualTime, type SpoolWorld, shipAll, spoolWorld } from "./spool-world.ts";
 
 /** Something that changes files. */
 export interface Work {
