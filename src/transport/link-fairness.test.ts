@@ -150,3 +150,21 @@ test("what a vault grants is never exceeded, and all of it is used", async () =>
   // A vault that gets more than it granted ends the channel.
   expect(sites.channels.length).toBe(4);
 });
+
+test("a cap that is raised lets at once through what waited for the lower one", async () => {
+  using clock = movingClock(virtualClock());
+  const world = groups();
+  await using sites = testSites({ clock, openGroup: world.openGroup });
+  await sites.link.whenUp(soon());
+  await using writer = await sites.link.intake(quick).begin(fakeHeader(quick));
+  sites.link.setCaps({ link: 1000, groups: new Map() });
+  const writes = [];
+  for (let at = 0; at < 40; at += 1) {
+    writes.push(writer.write(fakeDisk.identity, at * mib, new Uint8Array(mib)));
+  }
+  await clock.sleep(1000);
+  const raisedAtMs = clock.monotonicMs();
+  sites.link.setCaps({ link: 4 * mib, groups: new Map() });
+  await Promise.all(writes);
+  expect(clock.monotonicMs() - raisedAtMs).toBeLessThan(12_000);
+});

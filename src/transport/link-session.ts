@@ -60,7 +60,7 @@ export class LinkSession {
   #nextChannel = 1;
   #callsOutstanding = 0;
   #isPumping = false;
-  #isWaitingForCap = false;
+  #capWait: { readonly dueMs: number; readonly timer: AbortController } | null = null;
   #isWatching = false;
 
   constructor(options: {
@@ -96,11 +96,6 @@ export class LinkSession {
 
   get bytesPerSecond(): number | null {
     return this.#rate.bytesPerSecond;
-  }
-
-  /** The window and what fills it, in bytes. */
-  get window(): { readonly bytes: number; readonly outstandingBytes: number } {
-    return { bytes: this.#window.bytes, outstandingBytes: this.#window.outstandingBytes };
   }
 
   counts(group: GroupName): SentBytes & { readonly waitingBytes: number } {
@@ -254,14 +249,21 @@ export class LinkSession {
   }
 
   #waitForCap(): void {
-    if (this.#isWaitingForCap || this.#queue.isEmpty) return;
-    const { waitMs } = this.#queue;
-    if (waitMs === 0 || !Number.isFinite(waitMs)) return;
-    this.#isWaitingForCap = true;
-    void this.#clock.sleep(waitMs).then(() => {
-      this.#isWaitingForCap = false;
-      this.pump();
-    });
+    const { waitMs, isEmpty } = this.#queue;
+    if (isEmpty || waitMs === 0 || !Number.isFinite(waitMs)) return;
+    const dueMs = this.#clock.monotonicMs() + waitMs;
+    // A cap that was raised meanwhile is due earlier than what is waited for.
+    if (this.#capWait !== null && this.#capWait.dueMs <= dueMs) return;
+    this.#capWait?.timer.abort();
+    const timer = new AbortController();
+    this.#capWait = { dueMs, timer };
+    void this.#clock.sleep(waitMs, { signal: timer.signal }).then(
+      () => {
+        this.#capWait = null;
+        this.pump();
+      },
+      () => {}, // Another took its place.
+    );
   }
 
   #give(request: Outgoing, channel: LinkChannel): void {
@@ -362,6 +364,8 @@ export class LinkSession {
     const all = new Set([...this.#outstanding.clear(), ...this.#calls, ...waiting]);
     this.#calls = [];
     this.#resumption.clear();
+    this.#capWait?.timer.abort();
+    this.#capWait = null;
     this.#window.outstandingBytes = 0;
     this.#callsOutstanding = 0;
     this.#rate.interrupt();
