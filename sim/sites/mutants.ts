@@ -55,27 +55,21 @@ const witnessIgnored: MakeSitesSeams = () => ({
 /** A request that comes again is executed again, and the vault says that it lacks those it has. */
 const requestsExecutedAgain: MakeSitesSeams = () => ({
   patch: () => {
-    const { has, take } = RequestLog.prototype;
-    RequestLog.prototype.has = () => false;
-    RequestLog.prototype.take = function (request) {
-      take.call(this, request);
-      return true;
-    };
-    return () => {
-      RequestLog.prototype.has = has;
-      RequestLog.prototype.take = take;
-    };
+    const methods: Pick<RequestLog, "has" | "take"> = RequestLog.prototype;
+    const was = { ...Object.getOwnPropertyDescriptors(RequestLog.prototype) };
+    methods.has = () => false;
+    methods.take = () => true;
+    return () => void Object.defineProperties(methods, { has: was.has, take: was.take });
   },
 });
 
 /** Whoever says the right number may write. */
 const equalGenerationAccepted: MakeSitesSeams = () => ({
   patch: () => {
-    const { checkHolder } = GroupIntakes.prototype;
-    GroupIntakes.prototype.checkHolder = () => {};
-    return () => {
-      GroupIntakes.prototype.checkHolder = checkHolder;
-    };
+    const methods: Pick<GroupIntakes, "checkHolder"> = GroupIntakes.prototype;
+    const { checkHolder } = Object.getOwnPropertyDescriptors(GroupIntakes.prototype);
+    methods.checkHolder = () => {};
+    return () => void Object.defineProperties(methods, { checkHolder });
   },
   vault: (vault) => {
     const { journal } = vault;

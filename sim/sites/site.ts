@@ -104,7 +104,8 @@ export class Site {
 
   #ended(party: SiteProcess, error: unknown): void {
     if (this.#process?.party !== party) return;
-    this.#tell(`${this.name} ends${error === null ? "" : ` with ${String(error)}`}`);
+    const why = error instanceof Error ? ` with ${error.message}` : "";
+    this.#tell(`${this.name} ends${why}`);
     this.#leave("close");
     if (error !== null && faultOf(error) === null) this.bug = error;
     if (isFault(error, "LEDGER_CORRUPT", "VAULT_BUSY") && !this.#mayBreak()) this.bug = error;

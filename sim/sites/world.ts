@@ -6,10 +6,9 @@ import { type VirtualClock, virtualClock } from "../clock.ts";
 import { directoryVaultUnderTest } from "../directory-vault.ts";
 import { drive } from "../drive.ts";
 import { Estate } from "../estate.ts";
-import { type Misfortune, simFileSystem } from "../file-system.ts";
+import { simFileSystem } from "../file-system.ts";
 import { Network } from "../network.ts";
 import { BrokenPromise } from "../oracle.ts";
-import { simSource } from "../source.ts";
 import { type Life, makeScheduler, type Scheduler } from "../steps.ts";
 import { Surroundings } from "../surroundings.ts";
 import type { OpenVault, VaultUnderTest } from "../vault.ts";
@@ -19,14 +18,12 @@ import { leftBehind } from "./left-behind.ts";
 import { FileTrouble, sourceFault, troubleNetwork } from "./misfortunes.ts";
 import { SitesOracle } from "./oracle.ts";
 import { replicatorPeer, rivalPeer, vaultPeer } from "./peers.ts";
-import { runReplicator } from "./replicator-process.ts";
-import { runRival } from "./rival-process.ts";
+import { replicatorProcess, rivalProcess, type Stage, vaultProcess } from "./processes.ts";
 import { type MakeSitesSeams, noSitesSeams, type SitesSeams } from "./seams.ts";
 import { Site, type SiteProcess } from "./site.ts";
 import { SiteClock } from "./site-clock.ts";
 import { drawSitesSwarm, type SitesSwarm } from "./swarm.ts";
 import { Takeover } from "./takeover.ts";
-import { runVault } from "./vault-process.ts";
 
 const group = parseGroupName("erp") as GroupName;
 /** With all faults off so many fresh points must reach the vault in this time. */
@@ -73,6 +70,7 @@ class SitesWorld {
   readonly #vaultUnderTest: VaultUnderTest;
   readonly #troubles: { readonly replicator: FileTrouble; readonly vault: FileTrouble };
   readonly seams: SitesSeams;
+  readonly #stage: Stage;
   readonly #trace: string[] = [];
   #disks: DiskName[] = [];
   #steps = 0;
@@ -126,24 +124,44 @@ class SitesWorld {
       ...seams?.({ estate: this.#estate, group, nowMs: () => this.#clocks.replicator.nowMs() }),
     };
     const site = { scheduler: this.#scheduler, network: this.#network, tell };
-    const runVaultHere = (process: SiteProcess) => this.#runVault(process);
     const mayBreak = () => this.#oracle.points.isDamaged;
-    const vault = { name: "vault", peer: vaultPeer, run: runVaultHere, mayBreak };
+    const vault = {
+      name: "vault",
+      peer: vaultPeer,
+      run: (process: SiteProcess) => vaultProcess(this.#stage, process),
+      mayBreak,
+    };
     this.#vault = new Site({ ...site, ...vault });
-    const runReplicatorHere = (process: SiteProcess) => this.#runReplicator(process);
     this.#replicator = new Site({
       ...site,
       name: "replicator",
       peer: replicatorPeer,
-      run: runReplicatorHere,
+      run: (process) => replicatorProcess(this.#stage, process),
     });
-    const runRivalHere = (process: SiteProcess) => this.#runRival(process);
-    this.#rival = new Site({ ...site, name: "rival", peer: rivalPeer, run: runRivalHere });
+    this.#rival = new Site({
+      ...site,
+      name: "rival",
+      peer: rivalPeer,
+      run: (process) => rivalProcess(this.#stage, process),
+    });
     this.#vaultUnderTest = directoryVaultUnderTest(this.#vault.medium);
     this.#troubles = {
       replicator: new FileTrouble({ prng, swarm: swarm.replicator.files, canLie: () => true }),
       // Old data beside its old hash cannot be told from new: nothing is promised for a base whose medium lies.
       vault: new FileTrouble({ prng, swarm: swarm.vault.files, canLie: isTold }),
+    };
+    this.#stage = {
+      ...{ seed, prng, swarm, estate: this.#estate, clocks: this.#clocks, group, tell },
+      ...{ network: this.#network, oracle: this.#oracle, surroundings: this.#surroundings },
+      ...{ vault: this.#vaultUnderTest, troubles: this.#troubles, takeover: this.#takeover },
+      media: { vault: this.#vault.medium, replicator: this.#replicator.medium },
+      seams: this.seams,
+      disks: () => this.#disks,
+      isCalm: () => this.#isCalm,
+      nowMs: () => this.#nowMs(),
+      onWaiting: (points) => {
+        this.#waiting = points;
+      },
     };
     this.#surroundings.build();
     this.#disks = [...this.#estate.disks.keys()];
@@ -237,113 +255,6 @@ class SitesWorld {
     if (bug() !== null) throw bug();
   }
 
-  async #runVault(process: SiteProcess): Promise<void> {
-    const tell = (event: string) => this.#tell(`  ${event}`);
-    const clock = this.#clocks.vault.forLife(process.life);
-    const files = simFileSystem({
-      medium: this.#vault.medium,
-      clock,
-      steps: process.life,
-      strike: (operation, path) => {
-        const isSpared = this.#isCalm || process.life.isFree();
-        const misfortune = isSpared ? "none" : this.#troubles.vault.strike(operation, path);
-        if (misfortune === "lost") this.#oracle.points.isDamaged = true;
-        return this.#told(misfortune);
-      },
-      failSync: (content) => content.failSync(this.#prng),
-    });
-    try {
-      await runVault(
-        {
-          vault: this.#vaultUnderTest,
-          files: this.seams.vaultFiles(files),
-          clock,
-          prng: seededPrng(this.#seed * 1_000 + process.number),
-          dice: this.#prng,
-          group,
-          swarm: this.#swarm,
-          oracle: this.#oracle,
-          network: this.#network,
-          isCalm: () => this.#isCalm,
-          chore: (vault) =>
-            this.#takeover.look(vault, { isCalm: this.#isCalm, nowMs: this.#nowMs() }),
-          intake: this.seams.vaultIntake,
-          openVault: this.seams.vault,
-          tell,
-        },
-        process,
-      );
-    } finally {
-      if (!process.isOver()) this.#vaultUnderTest.kill();
-    }
-  }
-
-  #runRival(process: SiteProcess): Promise<void> {
-    return runRival(
-      {
-        dial: this.#network.dialFrom(process),
-        clock: this.#clocks.replicator.forLife(process.life),
-        prng: seededPrng(this.#seed * 1_000 + 750 + process.number),
-        group,
-        holder: rivalPeer.id,
-        otherHolder: replicatorPeer.id,
-        oracle: this.#oracle,
-        tell: (event) => this.#tell(`  ${event}`),
-      },
-      process,
-    );
-  }
-
-  #runReplicator(process: SiteProcess): Promise<void> {
-    const clock = this.#clocks.replicator.forLife(process.life);
-    const source = simSource({
-      estate: this.#estate,
-      group,
-      disks: this.#disks,
-      clock,
-      steps: process.life,
-      scratchBlocksMax: this.#swarm.scratchBlocksMax,
-      onInstant: (id, images) => {
-        this.#oracle.noteInstant(id, images, replicatorPeer.id);
-        this.#surroundings.noteInstant(id);
-      },
-    });
-    const files = simFileSystem({
-      medium: this.#replicator.medium,
-      clock,
-      steps: process.life,
-      strike: (operation, path) => {
-        const misfortune = this.#isCalm
-          ? "none"
-          : this.#troubles.replicator.strike(operation, path);
-        if (misfortune !== "none" && misfortune !== "full") this.#oracle.excuseHole();
-        return this.#told(misfortune);
-      },
-      failSync: (content) => content.failSync(this.#prng),
-    });
-    return runReplicator(
-      {
-        files: this.seams.spoolFiles(files),
-        source: this.seams.source(source),
-        dial: this.#network.dialFrom(process),
-        clock,
-        prng: seededPrng(this.#seed * 1_000 + 500 + process.number),
-        group,
-        swarm: this.#swarm,
-        oracle: this.#oracle,
-        seams: this.seams,
-        onWaiting: (points) => {
-          this.#waiting = points;
-        },
-        betweenCycles: () => {
-          if (!this.#isCalm || happens(this.#prng, 0.5)) this.#surroundings.burst();
-        },
-        tell: (event) => this.#tell(`  ${event}`),
-      },
-      process,
-    );
-  }
-
   /** Between any two calls: both sites and what lies between live on, and the caller may die here, or the call fail. */
   #onTurn(label: string, life: Life): Error | null {
     this.#steps += 1;
@@ -415,13 +326,6 @@ class SitesWorld {
         site.start();
       }
     }
-  }
-
-  #told(misfortune: Misfortune): Misfortune {
-    if (misfortune === "none") return misfortune;
-    this.#oracle.points.excuseResync();
-    this.#tell(`  ${misfortune}`);
-    return misfortune;
   }
 
   #whatIsLeft(): string {
