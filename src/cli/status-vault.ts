@@ -80,6 +80,7 @@ async function groupStatus(
   const groups = writer === null || writer === "silent" ? [] : writer.groups;
   const running = groups.find((group) => group.name === name);
   const custody = running?.custody ?? null;
+  const telemetry = running?.telemetry ?? null;
   const layout = groupLayout(vault.directory, name);
   const allocated = (path: string) => allocatedBytes(context.files, path);
   return {
@@ -91,22 +92,39 @@ async function groupStatus(
         : (running?.trouble ?? troubleOf(newest, running === undefined)),
     points: points.length,
     oldest: pointStatus(points[0] ?? null),
-    newest: pointStatus(newest),
-    ...(custody === null ? rpoOf(newest, context.clock.nowMs()) : rpoAtVault(custody)),
+    newest: withNewerCurrency(pointStatus(newest), telemetry),
+    ...rpoOf({ custody, telemetry, newest, nowMs: context.clock.nowMs() }),
     storedBytes: await allocated(layout.directory),
     journalBytes: await allocated(layout.deltas),
     baseBytes: await allocated(layout.base),
-    telemetry: running?.telemetry ?? null,
+    telemetry,
     custody,
   };
 }
 
-function rpoAtVault({ rpoSeconds, rpoErrorSeconds }: Custody) {
-  return { rpoSeconds, rpoErrorSeconds };
+/** A running process knows newer than what it has written down: that nothing changed is written only now and then. */
+function withNewerCurrency(
+  newest: PointStatus | null,
+  telemetry: GroupTelemetry | null,
+): PointStatus | null {
+  const told = telemetry?.newest;
+  if (newest === null || told?.id !== newest.id || told.currentAtMs === null) return newest;
+  return { ...newest, currentAtMs: Math.max(told.currentAtMs, newest.currentAtMs ?? 0) };
 }
 
-/** By the point alone, brought to this host's clock. */
-function rpoOf(newest: Point | null, nowMs: number) {
+/** From the process that serves the vault or replicates into it; else by the point alone, brought to this host's clock. */
+function rpoOf(known: {
+  readonly custody: Custody | null;
+  readonly telemetry: GroupTelemetry | null;
+  readonly newest: Point | null;
+  readonly nowMs: number;
+}) {
+  const { custody, telemetry, newest, nowMs } = known;
+  if (custody !== null) {
+    const { rpoSeconds, rpoErrorSeconds } = custody;
+    return { rpoSeconds, rpoErrorSeconds };
+  }
+  if (telemetry !== null) return { rpoSeconds: telemetry.rpoSeconds, rpoErrorSeconds: null };
   if (newest === null) return { rpoSeconds: null, rpoErrorSeconds: null };
   const { instant, currentAtMs, clock } = newest;
   const shownAtMs = Math.max(instant.lowerMs, currentAtMs ?? 0) + (clock?.offsetMs ?? 0);

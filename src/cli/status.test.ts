@@ -8,6 +8,7 @@ import { serveControl } from "../control/server.ts";
 import type { GroupTelemetry } from "../control/telemetry.ts";
 import type { WriterState } from "../control/writer-state.ts";
 import { controlSocket } from "../journal/vault-layout.ts";
+import { identitiesForTest } from "../tls/identity-for-test.ts";
 import { type ReplicatorRecord, writeReplicatorRecord } from "../tls/replicator-state.ts";
 import { command, commandJson, startCommand } from "./command-for-test.ts";
 import { recordedTerminal } from "./terminal.ts";
@@ -65,15 +66,15 @@ const state: WriterState = {
     { name: "mail", state: "starting", trouble: null },
   ],
 };
+const site = await identitiesForTest();
 const identity: ReplicatorRecord = {
-  id: "00000000000000aa",
+  ...site.replicator,
+  id: site.replicatorHolder.id,
   name: "protected",
-  vaultId: "00000000000000bb",
+  vaultId: site.vaultId,
   invitation: "00000000000000cc",
   addresses: [{ host: "192.0.2.7", port: 7420 }],
-  privateKeyPem: "the secret key",
-  certificatePem: "-",
-  authorityPem: "-",
+  authorityPem: site.authority.certificatePem,
 };
 
 let directory: string;
@@ -105,11 +106,11 @@ describe("a replicator", () => {
     await using _server = await serve();
     const status = await commandJson("status", directory);
     expect(status).toMatchObject({
-      replicator: { name: "protected", id: "00000000000000aa" },
+      replicator: { name: "protected", id: site.replicatorHolder.id },
       process: { pid: 77, link: { isUp: false } },
       alarms: [{ code: "LINK_LOST" }],
     });
-    expect(JSON.stringify(status)).not.toContain("secret");
+    expect(JSON.stringify(status)).not.toContain("PRIVATE KEY");
   });
   test("that does not run says what to do", async () => {
     const { stdout, exitCode } = await command("status", directory);

@@ -130,6 +130,29 @@ describe("status", () => {
     const { stdout } = await command("status", vault.directory);
     expect(stdout).toMatch(/GROUP +STATE[\s\S]*erp +idle +3/);
   });
+  test("believes the running process, which knows newer than what is written", async () => {
+    const newest = points[2]!;
+    const takenAtMs = newest.instant.lowerMs;
+    const telemetry = {
+      ...{ rpoSeconds: 1.5, targetRpoSeconds: null, rpoQuantiles: null, lagSeconds: null },
+      newest: { id: newest.id, sequence: 3, takenAtMs, currentAtMs: takenAtMs + 9000 },
+      ...{ backlog: { points: 0, bytes: 0 }, etaSeconds: null, way: null, sync: null },
+      interval: { seconds: 2, reason: "the interval is configured" },
+      totals: {
+        ...{ points: 3, dirtyBytes: 0, readBytes: 0, dataBytes: 0, zeroBytes: 0 },
+        ...{ storedBytes: 0, missedIntervals: 0 },
+      },
+    };
+    const groups = [{ name: "erp", state: "replicating", trouble: null, telemetry }];
+    await using _server = await serveControl({
+      path: controlSocket(vault.directory),
+      clock: systemClock(),
+      handle: async () => ({ pid: 7, startedAtMs: 5, groups }),
+    });
+    expect(await commandJson("status", vault.directory)).toMatchObject({
+      groups: [{ rpoSeconds: 1.5, newest: { currentAtMs: takenAtMs + 9000 } }],
+    });
+  });
   test("does not wait for a writer that gives no answer", async () => {
     const quiet = Promise.withResolvers<null>();
     const { directory } = vault;
