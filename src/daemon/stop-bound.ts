@@ -15,7 +15,7 @@ export async function withinStopBound<Result>(
   },
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const { clock, signal, log, exit = process.exit } = options;
+  const { clock, signal, log, exit = (code: number) => process.exit(code) } = options;
   const done = new AbortController();
   const onAbort = () => {
     clock.sleep(stopMsMax, { signal: done.signal }).then(
