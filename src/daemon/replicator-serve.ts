@@ -9,6 +9,7 @@ import { AlarmBook } from "./alarm-book.ts";
 import { eachSecond } from "./each-second.ts";
 import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
 import { openMetrics } from "./open-metrics.ts";
+import { reloadAtHangup } from "./reload-requests.ts";
 import { Replicator } from "./replicator.ts";
 import { keepIdentityFresh } from "./replicator-identity.ts";
 import { logLink, ReplicatorLink } from "./replicator-link.ts";
@@ -23,7 +24,9 @@ import { withinStopBound } from "./stop-bound.ts";
 export const serveReplicator: ServeReplicator = async (context, request) => {
   const { terminal, clock, signal } = context;
   const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
-  return withinStopBound({ clock, signal, log }, () => serve(context, request, log));
+  // One that comes before there is anything to reload, or when all stops, must not end the process.
+  using _hangups = reloadAtHangup(() => {});
+  return await withinStopBound({ clock, signal, log }, () => serve(context, request, log));
 };
 
 async function serve(context: CommandContext, request: ReplicatorRequest, log: EventLog) {

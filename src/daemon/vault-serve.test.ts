@@ -65,6 +65,14 @@ test("a point that a replicator seals is there after the vault was started anew"
   expect(third).toMatchObject({ sequence: 3, fromPoint: second.id });
 });
 
+test("SIGHUP does not end the vault, and says that nothing was read", async () => {
+  expect(process.emit("SIGHUP", "SIGHUP")).toBe(true);
+  const heard = () =>
+    site.log().some(({ msg }) => String(msg).startsWith("SIGHUP changes nothing"));
+  await expect.poll(heard, patience).toBe(true);
+  expect((await state()).role).toBe("vault");
+});
+
 /** The vault began anew: what was under way is told so once, then it answers. */
 async function reattached(intake: JournalIntake) {
   let standing = null;

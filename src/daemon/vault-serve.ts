@@ -13,6 +13,7 @@ import { listenTls } from "../tls/listen.ts";
 import { openVaultIdentity, type VaultIdentity } from "../tls/vault-identity.ts";
 import { linkReceiver } from "../transport/link-receiver.ts";
 import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
+import { reloadAtHangup } from "./reload-requests.ts";
 import { withinStopBound } from "./stop-bound.ts";
 import { noteReceiverEvent, noteRefused } from "./vault-events.ts";
 import { VaultGroups } from "./vault-groups.ts";
@@ -33,6 +34,10 @@ const renewalAgainMs = 60_000;
 export const serveVault: ServeVault = async (context, request) => {
   const { clock, signal, terminal } = context;
   const log = request.log === "json" ? jsonEventLog(terminal) : textEventLog(terminal, clock);
+  // Whoever reloads by habit, or closes a terminal, must not end the vault in good order: nobody would start it anew.
+  using _hangups = reloadAtHangup(() => {
+    log.note("warn", "SIGHUP changes nothing: the vault reads its configuration at its start.", {});
+  });
   await withinStopBound({ clock, signal, log }, () => serve(context, request, log));
 };
 
