@@ -25,8 +25,8 @@ export interface FileSystem {
   removeDirectory(path: string): Promise<void>;
   /** Names in a directory, sorted; a directory that is not there has none. */
   list(directory: string): Promise<readonly string[]>;
-  /** Makes a directory and its parents; one that is there already is not an error. */
-  makeDirectory(path: string): Promise<void>;
+  /** Makes a directory and its parents, private ones for this user alone; one that is there already stays as it is. */
+  makeDirectory(path: string, options?: { readonly isPrivate?: boolean }): Promise<void>;
   /** Makes creations, renames and removals in `directory` durable. */
   syncDirectory(directory: string): Promise<void>;
   /** What is at `path`, or null. */

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -71,4 +71,15 @@ it("replaces a file whole, also when an earlier attempt left its part behind", a
   expect(await readSmallFile(files, path, 10)).toEqual(new Uint8Array([2, 3]));
   expect(await readSmallFile(files, `${path}.part`, 10)).toBeNull();
   await expect(readSmallFile(files, path, 1)).rejects.toThrow(RangeError);
+});
+
+it("makes private directories that nobody else may enter, and leaves those that are there", async () => {
+  const path = join(directory, "vault");
+  await files.makeDirectory(path, { isPrivate: true });
+  expect((await stat(path)).mode % 0o1000).toBe(0o700);
+  const open = join(directory, "open");
+  await files.makeDirectory(open);
+  const before = (await stat(open)).mode;
+  await files.makeDirectory(open, { isPrivate: true });
+  expect((await stat(open)).mode).toBe(before);
 });

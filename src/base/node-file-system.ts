@@ -24,8 +24,10 @@ export function nodeFileSystem(): FileSystem {
     remove: (path) => guarded(path, () => rm(path, { force: true })),
     removeDirectory: (path) => guarded(path, () => rm(path, { force: true, recursive: true })),
     list: (directory) => guarded(directory, () => listNames(directory)),
-    makeDirectory: (path) =>
-      guarded(path, async () => void (await mkdir(path, { recursive: true }))),
+    makeDirectory: (path, { isPrivate = false } = {}) =>
+      guarded(path, async () => {
+        await mkdir(path, { recursive: true, mode: isPrivate ? 0o700 : 0o777 });
+      }),
     syncDirectory: (directory) => guarded(directory, () => syncDirectory(directory)),
     stat: (path) => guarded(path, () => statusOf(path)),
     freeBytes: (path) =>

@@ -38,7 +38,8 @@ export async function initVault(
   directory: string,
   { clock, prng }: { clock: Clock; prng: Prng },
 ): Promise<VaultDescription> {
-  await files.makeDirectory(directory);
+  // Points are what the disks hold: whoever else may read them is its owner's to say.
+  await files.makeDirectory(directory, { isPrivate: true });
   const held = await files.list(directory);
   // An earlier init that was interrupted may be finished; anything else is not ours to mix with.
   if (held.some((name) => !["groups", "writer.lock", "vault.json.part"].includes(name))) {

@@ -47,7 +47,7 @@ export async function joinVault(options: JoinOptions): Promise<ReplicatorRecord>
     return held;
   }
   refuseSecondVault(held, invitation, options);
-  await files.makeDirectory(directory);
+  await files.makeDirectory(directory, { isPrivate: true });
   await files.syncDirectory(dirname(directory));
   const joining = await beginJoining(options, invitation, held);
   const answer = await askInTurn(invitation, joining, options);

@@ -35,7 +35,7 @@ export class Spool {
 
 /** Opens a replicator's spool, making its directory. STORAGE_*. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
-  await options.files.makeDirectory(options.directory);
+  await options.files.makeDirectory(options.directory, { isPrivate: true });
   await options.files.syncDirectory(dirname(options.directory));
   return new Spool(options);
 }
