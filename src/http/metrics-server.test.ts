@@ -90,3 +90,14 @@ test("an address that is taken is a clear fault", async () => {
     message: `metrics cannot be served at 127.0.0.1:${port}: the port is in use`,
   });
 });
+
+test.each([
+  ["evil.example", 421],
+  ["evil.example:80", 421],
+  ["localhost", 200],
+  ["127.0.0.1:9641", 200],
+  ["[::1]:9641", 200],
+])("who asks for %s gets %i", async (host, status) => {
+  const answer = await raw(`GET /metrics HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+});

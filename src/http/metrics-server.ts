@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, isIP } from "node:net";
 import { Fault } from "../base/fault.ts";
 
 /** Scrapers are few; further connections are closed. */
@@ -44,7 +44,7 @@ export async function serveMetrics(options: {
       connectionsCheckingInterval: checkIntervalMs,
     },
     (request, response) => {
-      answer(request, response, options.metrics).catch((error: unknown) => {
+      answer(request, response, options).catch((error: unknown) => {
         options.onError(error);
         if (!response.headersSent) say(response, 500, "the metrics could not be read\n");
         else response.destroy();
@@ -90,7 +90,7 @@ function reasonOf(error: unknown): string {
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  metrics: { readonly contentType: string; text(): Promise<string> },
+  { metrics, host }: Pick<Parameters<typeof serveMetrics>[0], "metrics" | "host">,
 ): Promise<void> {
   request.resume(); // A body is nobody's business; it must not be kept.
   const hasBody = request.headers["transfer-encoding"] !== undefined;
@@ -101,6 +101,7 @@ async function answer(
     response.setHeader("allow", "GET, HEAD");
     return say(response, 405, "only GET\n");
   }
+  if (!isMeant(request.headers.host, host)) return say(response, 421, "not served here\n");
   const [path] = (request.url ?? "").split("?", 1);
   if (path !== "/metrics") return say(response, 404, "only /metrics\n");
   const text = await metrics.text();
@@ -111,6 +112,13 @@ async function answer(
     "x-content-type-options": "nosniff",
   });
   response.end(request.method === "HEAD" ? undefined : text);
+}
+
+/** A page of the web can have its own name lead here (DNS rebinding); it cannot do that with an address. */
+function isMeant(header: string | undefined, host: string): boolean {
+  const name = (header ?? "").replace(/:\d{1,5}$/, "").toLowerCase();
+  const bare = name.replace(/^\[|\]$/g, "");
+  return name === "" || name === "localhost" || bare === host.toLowerCase() || isIP(bare) !== 0;
 }
 
 function say(response: ServerResponse, status: number, text: string): void {
