@@ -108,7 +108,7 @@ export class Shipper {
       if (!wasHandedBack(error, this.#options.holder)) throw error;
       // Ours under a later number: the vault says what becomes of points that were cut under the older.
       this.#mustAsk = true;
-      return;
+      return this.#sleep(delayMinMs, signal);
     }
     if (fault.code === "SPOOL_CORRUPT") return this.#options.onLost(next, fault.message);
     const wasAsked = !this.#mustAsk;

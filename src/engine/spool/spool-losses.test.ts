@@ -9,6 +9,7 @@ import {
 } from "../../../test/support/spool-world.ts";
 import { machineOf } from "../../core/ids.ts";
 import { blockSizeBytes } from "../../core/limits.ts";
+import type { DirectoryJournal } from "../../journal/directory-journal.ts";
 
 describe("a spool that is lost or damaged: a hole in history, none in data", () => {
   const damages: Record<string, (world: SpoolWorld, path: string) => Promise<void>> = {
@@ -194,6 +195,22 @@ describe("the spool's bounds", () => {
 });
 
 describe("data never flows the wrong way", () => {
+  test("points of an older generation of ours are dropped, and counting goes on", async () => {
+    const world = await begun(71);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    world.link.isUp = true;
+    const journal = world.journal as DirectoryJournal;
+    await journal.raiseGeneration({ holder: world.holder, reason: "a drill is over" });
+    await shipAll(world);
+    expect(holes(world)).toMatchObject([{ points: 2, fromSequence: 2, toSequence: 3 }]);
+    await cutPoints(world, 1);
+    await shipAll(world);
+    expect(world.points().map(({ generation }) => generation.number)).toEqual([1, 2]);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
   test("a group that another holds is neither cut nor shipped", async () => {
     const world = await begun(70);
     world.link.isUp = false;
