@@ -2,7 +2,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import { isFault } from "../../src/base/fault.ts";
 import type { Prng } from "../../src/base/prng.ts";
 import type { Dial } from "../../src/core/channel.ts";
-import { drawPointId, type GroupName } from "../../src/core/ids.ts";
+import { type DiskName, drawPointId, type GroupName } from "../../src/core/ids.ts";
 import type { JournalIntake } from "../../src/core/journal.ts";
 import { blockSizeBytes } from "../../src/core/limits.ts";
 import type { Point, PointHeader } from "../../src/core/point.ts";
@@ -50,9 +50,9 @@ interface RivalOptions {
  * Whether it may is the vault's to decide and the oracle's to judge.
  */
 async function tryAsRival(options: RivalOptions): Promise<void> {
-  const { intake, holder, otherHolder, tell } = options;
+  const { intake, holder, otherHolder, oracle, tell } = options;
   const { head, generation } = await intake.ask();
-  if (head === null) return;
+  if (head === null || !oracle.imagesAt(head.id)?.has(head.disks[0]?.name as DiskName)) return;
   const number = generation?.number ?? 1;
   for (const by of [otherHolder, holder]) {
     for (const claimed of [number - 1, number, number + 1]) {

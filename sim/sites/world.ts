@@ -31,6 +31,8 @@ const calmPoints = 2;
 const calmMsMax = 1_800_000;
 const stormCallsMax = 1_000;
 const traceLinesMax = 20_000;
+/** Chance that a guest writes between what a count of dirty blocks says and its answer. */
+const writesBehindRate = 0.2;
 const skewMsMax = 5_000;
 
 /** One world of two sites from its seed to its end. Never rejects: what broke is in the result. */
@@ -204,6 +206,7 @@ class SitesWorld {
     this.#isCalm = true;
     this.#tell("all is calm");
     this.#network.calm();
+    this.#network.setWeather({ latencyMs: 1, jitterMs: 0, bytesPerSecond: null });
     for (const machine of this.#estate.machines.values()) {
       if (!machine.isRunning) this.#surroundings.start(machine.name);
     }
@@ -262,6 +265,11 @@ class SitesWorld {
     this.#tell(`${site.name} ${label}`);
     if (this.#isCalm) return null;
     this.#trouble();
+    if (label === "source.dirty answered" && happens(this.#prng, writesBehindRate)) {
+      // While the answer is on its way.
+      this.#surroundings.burst();
+      this.#clock.advanceBy(between(this.#prng, 1, 20));
+    }
     const callMs = this.#swarm.callMsMax;
     if (callMs > 0) this.#clock.advanceBy(between(this.#prng, 0, callMs));
     if (life.isOver()) return null;
