@@ -2,11 +2,18 @@ import type { Clock } from "../base/clock.ts";
 
 const secondMs = 1000;
 
-/** Calls `work` once a second, the first time at once, until disposed; what it throws is thrown by the disposal. */
-export function eachSecond(clock: Clock, work: () => void): AsyncDisposable {
+/**
+ * Calls `work` once a second, the first time at once, until disposed. What it throws is a bug of ours: `onFailed` hears of it at once,
+ * and the disposal throws it.
+ */
+export function eachSecond(
+  clock: Clock,
+  work: () => void,
+  onFailed: (error: unknown) => void,
+): AsyncDisposable {
   const over = new AbortController();
   const ticking = tick(clock, work, over.signal);
-  ticking.catch(() => {}); // Thrown at the end.
+  ticking.catch(onFailed);
   return {
     [Symbol.asyncDispose]: async () => {
       over.abort();

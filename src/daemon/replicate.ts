@@ -50,11 +50,14 @@ export const replicate: Replicate = async (context, request) => {
   );
   await openMetrics(opened, { config, metrics, log });
   log.note("info", "Writing to the vault.", { vault: directory, socket: server.path });
-  await using _measuring = eachSecond(clock, () => {
+  const broken = new AbortController();
+  const measure = () => {
     for (const group of groups) group.second();
-  });
+  };
+  await using _measuring = eachSecond(clock, measure, (error) => broken.abort(error));
+  const stop = AbortSignal.any([signal, broken.signal]);
   return {
-    groups: await runTogether(groups, signal, (group, running) =>
+    groups: await runTogether(groups, stop, (group, running) =>
       group.run({ cycles, signal: running }),
     ),
   };

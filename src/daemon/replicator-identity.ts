@@ -9,6 +9,8 @@ export function keepIdentityFresh(options: {
   readonly identity: ReplicatorIdentity;
   readonly log: EventLog;
   readonly alarms: AlarmBook;
+  /** Hears of a bug of ours. */
+  readonly onFailed: (error: unknown) => void;
 }): AsyncDisposable {
   const { identity, log, alarms } = options;
   const over = new AbortController();
@@ -26,7 +28,9 @@ export function keepIdentityFresh(options: {
       log.note("warn", "The certificate could not be renewed yet.", facts);
     },
   });
-  renewing.catch(() => {}); // Thrown at the end.
+  renewing.catch((error: unknown) => {
+    if (!over.signal.aborted) options.onFailed(error);
+  });
   return {
     [Symbol.asyncDispose]: async () => {
       over.abort();

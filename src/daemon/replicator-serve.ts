@@ -77,11 +77,15 @@ async function serve(context: CommandContext, request: ReplicatorRequest, log: E
   log.note("info", "Replicating to a vault.", {
     ...{ name: identity.name, vault: identity.vaultId, state, socket: server.path },
   });
-  await using _measuring = eachSecond(clock, () => {
+  // A bug of ours beside the groups ends them in order; what was disposed last throws it.
+  const broken = new AbortController();
+  const onFailed = (error: unknown) => broken.abort(error);
+  const measure = () => {
     for (const group of replicator.groups) group.second();
     replicatorLink.second();
-  });
-  await using _renewing = keepIdentityFresh({ identity, log, alarms });
+  };
+  await using _measuring = eachSecond(clock, measure, onFailed);
+  await using _renewing = keepIdentityFresh({ identity, log, alarms, onFailed });
   using _reload = replicator.reloadAtHangup(replicatorLink);
-  return { groups: await replicator.run(signal) };
+  return { groups: await replicator.run(AbortSignal.any([signal, broken.signal])) };
 }
