@@ -33,9 +33,14 @@ export class ChannelSet {
     return found;
   }
 
-  /** Of the others the one that owes least and has room; null when none has. */
-  forChunks(): LinkChannel | null {
+  /**
+   * Of the others the one that owes least and has room; null when none has. On a slow link one alone carries chunks: several at a
+   * time would each take too long.
+   */
+  forChunks(isSlow: boolean): LinkChannel | null {
     const forCalls = this.forCalls();
+    const busy = isSlow ? this.#busyWithChunks(forCalls) : null;
+    if (busy !== null) return busy.hasRoom ? busy : null;
     let found: LinkChannel | null = null;
     let isAlone = true;
     for (const channel of this.#channels) {
@@ -46,5 +51,12 @@ export class ChannelSet {
     }
     if (!isAlone) return found;
     return forCalls?.hasRoom ? forCalls : null;
+  }
+
+  #busyWithChunks(except: LinkChannel | null): LinkChannel | null {
+    for (const channel of this.#channels) {
+      if (channel !== except && channel.isOpen && channel.outstandingBytes > 0) return channel;
+    }
+    return null;
   }
 }

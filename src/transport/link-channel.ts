@@ -23,6 +23,8 @@ export interface LinkChannelOwner {
   }): void;
   /** All answers below have arrived. */
   watermark(): number;
+  /** Nothing came although it should have, at the rate that was measured. */
+  onSilent(): void;
   /** How long what is unanswered on the channel may take at the rate that was measured. */
   slownessMs(outstandingBytes: number): number;
 }
@@ -211,6 +213,7 @@ export class LinkChannel {
         const oweSinceMs = nowMs - Math.max(this.#heardAtMs, this.#firstPingAtMs());
         const boundMs = pongMsMax + this.#owner.slownessMs(this.outstandingBytes);
         if (oweSinceMs >= boundMs) {
+          this.#owner.onSilent();
           this.end(new Fault("LINK_LOST", "the channel went silent", { silentMs: quietSinceMs }));
           return;
         }

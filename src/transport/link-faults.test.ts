@@ -194,3 +194,34 @@ test("what another replicator has open is not given up for one that may not writ
   await expect(lie).rejects.toMatchObject({ code: "PEER_REFUSED" });
   await writer.seal({ dirtyBytes: 0, readBytes: 0 });
 });
+
+test("a link that becomes a thousand times slower goes on, slowly", async () => {
+  using clock = movingClock(virtualClock());
+  const intake = fakeIntake(erp);
+  let bytesPerSecond = 100 * mib;
+  let freeAtMs = 0;
+  const pace = async (bytes: number): Promise<void> => {
+    const nowMs = clock.monotonicMs();
+    freeAtMs = Math.max(freeAtMs, nowMs) + (bytes / bytesPerSecond) * 1000;
+    await clock.sleep(freeAtMs - nowMs);
+  };
+  await using sites = testSites({ clock, openGroup: async () => intake, pace });
+  await sites.link.whenUp(soon());
+  await using writer = await sites.link.intake(erp).begin(fakeHeader(erp));
+  let at = 0;
+  const lane = async (end: number): Promise<void> => {
+    while (at < end) await writer.write(fakeDisk.identity, at++ * mib, new Uint8Array(mib));
+  };
+  await Promise.all(Array.from({ length: 16 }, () => lane(200)));
+  expect(sites.link.health().bytesPerSecond).toBeGreaterThan(20 * mib);
+  bytesPerSecond = 100 * 1024;
+  await Promise.allSettled(Array.from({ length: 4 }, () => lane(208)));
+  bytesPerSecond = 100 * 1024;
+  await using again = await sites.link.intake(erp).begin(fakeHeader(erp));
+  const before = intake.chunks;
+  for (let count = 0; count < 4; count += 1) {
+    await again.write(fakeDisk.identity, count * mib, new Uint8Array(mib));
+  }
+  await again.seal({ dirtyBytes: 0, readBytes: 0 });
+  expect(intake.chunks - before).toBeGreaterThanOrEqual(4);
+});

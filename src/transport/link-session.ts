@@ -25,8 +25,8 @@ import { SendWindow } from "./send-window.ts";
 import { type SentBytes, SentCounts } from "./sent-counts.ts";
 import { StreamTable } from "./stream-table.ts";
 
-/** Slower than this no link is taken to be: how long to wait for what is under way before a rate was measured. */
-const slowestBytesPerSecond = 64 * 1024;
+/** Slowness excuses a stream for so long at most; then its points are better off in a spool. */
+const slownessMsMax = 60_000;
 
 /**
  * The sender's requests, each executed once by the vault however often channels end.
@@ -183,8 +183,12 @@ export class LinkSession {
   }
 
   slownessMs(outstandingBytes: number): number {
-    const rate = Math.max(slowestBytesPerSecond, (this.bytesPerSecond ?? 0) / 2);
-    return (outstandingBytes / rate) * 1000;
+    return this.#rate.slownessMs(outstandingBytes);
+  }
+
+  /** What was measured before does not hold: the link may have become slow. */
+  distrustRate(): void {
+    this.#rate.forget();
   }
 
   onFrame(channel: LinkChannel, header: FrameHeader, body: Uint8Array): void {
@@ -240,7 +244,7 @@ export class LinkSession {
       request.number !== 0 ||
       this.#window.mayGo(request.lengthBytes, request.stream?.outstandingBytes ?? 0);
     while (!this.#queue.isEmpty && this.#outstanding.size < requestsOutstandingMax / 2) {
-      const channel = this.#channels.forChunks();
+      const channel = this.#channels.forChunks(this.#rate.isSlow);
       if (channel === null) return;
       const request = this.#queue.take(mayGo);
       if (request === null) return;
@@ -386,7 +390,7 @@ export class LinkSession {
     this.#isWatching = true;
     while (this.#outstanding.size > 0 || this.#calls.length > 0 || !this.#queue.isEmpty) {
       await this.#clock.sleep(1000);
-      const slownessMs = this.slownessMs(this.#window.outstandingBytes);
+      const slownessMs = Math.min(slownessMsMax, this.slownessMs(this.#window.outstandingBytes));
       const stalledMs = this.bounds.stalledAfterMs + slownessMs;
       const nowMs = this.#clock.monotonicMs();
       for (const lacking of this.#streams.giveUpStalled(nowMs, stalledMs)) this.#settled(lacking);

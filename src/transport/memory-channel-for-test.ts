@@ -36,12 +36,16 @@ export function memoryChannelPair(
     readonly pieceBytes?: number;
     /** The channel ends, for both, when so many bytes were sent, counted over both directions; in the middle of a frame. */
     readonly cutAfterBytes?: number;
+    /** Awaited before so many bytes arrive, one piece after the other. */
+    readonly pace?: (bytes: number) => Promise<void>;
   } = {},
 ): { readonly sender: MemoryChannel; readonly receiver: MemoryChannel } {
   const { replicator = testReplicator, vault = testVault, pieceBytes = 64 * 1024 } = options;
   const sender = new End(vault, pieceBytes);
   const receiver = new End(replicator, pieceBytes);
   const budget = { bytes: options.cutAfterBytes ?? Number.POSITIVE_INFINITY };
+  sender.pace = options.pace ?? null;
+  receiver.pace = options.pace ?? null;
   sender.budget = budget;
   receiver.budget = budget;
   sender.other = receiver;
@@ -53,6 +57,8 @@ class End implements MemoryChannel {
   readonly peer: Peer;
   other: End | null = null;
   budget = { bytes: Number.POSITIVE_INFINITY };
+  pace: ((bytes: number) => Promise<void>) | null = null;
+  #line: Promise<void> = Promise.resolve();
   sentBytes = 0;
   receivedBytes = 0;
   readonly #pieceBytes: number;
@@ -83,9 +89,15 @@ class End implements MemoryChannel {
     const leaves = bytes.subarray(0, Math.max(0, this.budget.bytes));
     this.budget.bytes -= bytes.length;
     for (let at = 0; at < leaves.length; at += this.#pieceBytes) {
-      other.#arrive(leaves.slice(at, at + this.#pieceBytes));
+      const piece = leaves.slice(at, at + this.#pieceBytes);
+      const { pace } = this;
+      if (pace === null) other.#arrive(piece);
+      else {
+        this.#line = this.#line.then(() => pace(piece.length)).then(() => other.#arrive(piece));
+      }
     }
     if (this.budget.bytes < 0) void this.#cutWhenArrived(other);
+    await this.#line;
     while (other.#arrivedBytes > underWayBytesMax && !this.#isOver) {
       await new Promise<void>((resolve) => other.#room.push(resolve));
     }

@@ -171,6 +171,7 @@ class DialledLink implements Link {
         onRoom: () => session.pump(),
         onPong: (sample) => this.#window.add(sample),
         watermark: () => session.watermark(),
+        onSilent: () => session.distrustRate(),
         slownessMs: (outstandingBytes) => session.slownessMs(outstandingBytes),
       },
     });

@@ -6,6 +6,11 @@ const newestShare = 0.3;
 const burstBytesMin = 1024 * 1024;
 const burstMsMin = 20;
 
+/** Slower than this no link is taken to be: how long to wait for what is under way before a rate was measured. */
+const slowestBytesPerSecond = 64 * 1024;
+/** Up to here a link is slow. */
+const slowBytesPerSecond = 1024 * 1024;
+
 /** How fast chunks arrive and are acknowledged, measured while there is more to send. */
 export class RateMeter {
   #bytesPerSecond: number | null = null;
@@ -14,6 +19,17 @@ export class RateMeter {
 
   get bytesPerSecond(): number | null {
     return this.#bytesPerSecond;
+  }
+
+  /** So it is too before a rate was measured. */
+  get isSlow(): boolean {
+    return (this.#bytesPerSecond ?? 0) < slowBytesPerSecond;
+  }
+
+  /** How long so many bytes may take, at half the rate that was measured. */
+  slownessMs(bytes: number): number {
+    const rate = Math.max(slowestBytesPerSecond, (this.#bytesPerSecond ?? 0) / 2);
+    return (bytes / rate) * 1000;
   }
 
   /** Something is under way from now on. */
@@ -38,6 +54,12 @@ export class RateMeter {
       if (atLeast > (this.#bytesPerSecond ?? 0)) this.#bytesPerSecond = atLeast;
     }
     if (isIdle) this.#startedAtMs = null;
+  }
+
+  /** What was known does not hold any more: what should have come at that rate did not. */
+  forget(): void {
+    this.#bytesPerSecond = null;
+    this.#startedAtMs = null;
   }
 
   /** The link was down; what is known of it stays, what was being measured does not. */

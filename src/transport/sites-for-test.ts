@@ -32,6 +32,7 @@ export interface TestSitesOptions {
   readonly pieceBytes?: number;
   /** After how many bytes the next channel is cut. */
   readonly cutAfterBytes?: () => number;
+  readonly pace?: (bytes: number) => Promise<void>;
   readonly link?: Partial<OpenLinkOptions>;
   readonly receiver?: Partial<LinkReceiverOptions>;
   /** A receiver of others to connect to, instead of one's own. */
@@ -52,7 +53,12 @@ export function testSites(options: TestSitesOptions): TestSites {
   const dial: Dial = async () => {
     if (!isReachable) throw new Fault("LINK_LOST", "nobody answers");
     const cutAfterBytes = options.cutAfterBytes?.() ?? Number.POSITIVE_INFINITY;
-    const pair = memoryChannelPair({ replicator: peer, pieceBytes, cutAfterBytes });
+    const pair = memoryChannelPair({
+      replicator: peer,
+      pieceBytes,
+      cutAfterBytes,
+      ...(options.pace === undefined ? {} : { pace: options.pace }),
+    });
     channels.push(pair);
     options.onPair?.(pair);
     receiver.accept(pair.receiver);
