@@ -69,9 +69,6 @@ export class RequestLog {
 
   /** The sender has the answers to these. LINK_PROTOCOL when it leaves too many gaps. */
   confirm(ranges: readonly RequestRange[]): void {
-    for (const request of [...this.#answers.keys()]) {
-      if (ranges.some(({ from, to }) => from <= request && request < to)) this.#forget(request);
-    }
     const sorted = [...this.#confirmed, ...ranges].sort((left, right) => left.from - right.from);
     const joined: RequestRange[] = [];
     for (const range of sorted) {
@@ -82,6 +79,9 @@ export class RequestLog {
     }
     if (joined.length > rangesMax) throw wireFault("too many gaps among the requests");
     this.#confirmed = joined;
+    for (const request of [...this.#answers.keys()]) {
+      if (request < this.#watermark || this.#isConfirmed(request)) this.#forget(request);
+    }
   }
 
   #forget(request: number): void {
@@ -92,6 +92,17 @@ export class RequestLog {
   #isKnown(request: number): boolean {
     if (request < this.#watermark) return true;
     if (this.#underWay.has(request) || this.#answers.has(request)) return true;
-    return this.#confirmed.some(({ from, to }) => from <= request && request < to);
+    return this.#isConfirmed(request);
+  }
+
+  /** Halves what is left: a peer with thousands of gaps must not cost the others the vault's time. */
+  #isConfirmed(request: number): boolean {
+    let [low, high] = [0, this.#confirmed.length];
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.#confirmed[middle]!.to <= request) low = middle + 1;
+      else high = middle;
+    }
+    return low < this.#confirmed.length && this.#confirmed[low]!.from <= request;
   }
 }
