@@ -263,13 +263,13 @@ class SitesWorld {
     this.#steps += 1;
     const site = this.#vault.owns(life) ? this.#vault : this.#replicator;
     this.#tell(`${site.name} ${label}`);
-    if (this.#isCalm) return null;
-    this.#trouble();
     if (label === "source.dirty answered" && happens(this.#prng, writesBehindRate)) {
       // While the answer is on its way.
       this.#surroundings.burst();
       this.#clock.advanceBy(between(this.#prng, 1, 20));
     }
+    if (this.#isCalm) return null;
+    this.#trouble();
     const callMs = this.#swarm.callMsMax;
     if (callMs > 0) this.#clock.advanceBy(between(this.#prng, 0, callMs));
     if (life.isOver()) return null;
