@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { isFault } from "../base/fault.ts";
+import { Fault, isFault } from "../base/fault.ts";
 import type { DiskName, PointId } from "../core/ids.ts";
 import type {
   IntakeStanding,
@@ -177,6 +177,7 @@ export class DirectoryJournal implements Journal {
 
   async stage(request: StageRequest): Promise<StagedDisk> {
     await this.staging.releaseUsed(this.group.state);
+    this.#checkIsNoBaseInUse(request);
     return this.staging.open(request, await this.#stagedOver(request));
   }
 
@@ -263,6 +264,13 @@ export class DirectoryJournal implements Journal {
     if (owed.length === 0) return;
     await this.enter(...owed);
     this.#confirmations.recorded();
+  }
+
+  /** A staged base lies where it will be used: staging it again would put it at the mercy of a discard. */
+  #checkIsNoBaseInUse({ kind, identity, disk }: StageRequest): void {
+    if (kind !== "base" || !this.group.state.identities().has(identity)) return;
+    const message = `${disk} has its base already; its identity ${identity} is not staged anew`;
+    throw new Fault("SEAL_REFUSED", message, { disk, identity });
   }
 
   async #stagedOver(request: StageRequest): Promise<StagedOver | null> {

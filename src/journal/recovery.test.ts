@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { FileSystem } from "../base/file-system.ts";
+import { drawPointId } from "../core/ids.ts";
 import { TestHistory } from "./history-for-test.ts";
 import { memoryVault } from "./vault-for-test.ts";
 
@@ -121,4 +122,14 @@ test("a missing, torn or foreign index cache changes nothing but the time it tak
   await next.thin({ keep: [], signal });
   await next.indexCache.settled();
   await history.check(next);
+});
+
+test("a base that points use cannot be staged again, and so not be discarded", async () => {
+  const { vault, journal, history } = await threePoints();
+  const [{ name: disk, identity }] = history.disks as [(typeof history.disks)[number]];
+  const syncId = drawPointId(history.prng);
+  const request = { kind: "base", disk, identity, sizeBytes: 2 * mib, syncId } as const;
+  await expect(journal.stage(request)).rejects.toMatchObject({ code: "SEAL_REFUSED" });
+  expect(await journal.staged()).toEqual([]);
+  await history.check(await vault.reopen());
 });
