@@ -86,6 +86,27 @@ test("what one replicator announces and never sends leaves memory to others", as
   expect(honest.raw.of("answer").length).toBe(1);
 });
 
+test("a group that a copy of the replicator took comes back when the copy's session ends", async () => {
+  await using world = greedyWorld({ sessionKeptMs: 1000 });
+  const ask = encodeCall({ call: "ask", group: erp });
+  const first = await world.connect(sessionId(1));
+  await first.raw.send("call", ask, { request: 1 });
+  await settle();
+  const copy = await world.connect(sessionId(2));
+  await copy.raw.send("call", ask, { request: 1 });
+  await settle();
+  await first.raw.send("call", ask, { request: 2 });
+  await settle();
+  expect(first.raw.of("fault").map(({ request }) => request)).toEqual([2]);
+  await copy.raw.channel[Symbol.asyncDispose]();
+  await settle();
+  world.clock.advanceBy(1001);
+  await settle();
+  await first.raw.send("call", ask, { request: 3 });
+  await settle();
+  expect(first.raw.of("answer").map(({ request }) => request)).toEqual([1, 3]);
+});
+
 test("a peer that asks and does not read what is answered is not read either", async () => {
   await using world = greedyWorld();
   const { receiver, sender } = memoryChannelPair();

@@ -176,12 +176,21 @@ class Receiver implements LinkReceiver {
 
   #end(session: ReceiverSession, fault: Fault | null): Promise<void> {
     if (this.#sessions.delete(session.id)) {
+      this.#handBack(session);
       const reason = fault?.message ?? "the receiver closed";
       const { peer, id } = session;
       this.#tell({ kind: "session-ended", peer, session: id, reason });
       this.#regrant(null);
     }
     return this.#during(session.end(fault));
+  }
+
+  /** What a session took from older ones they may have again: a copy of a replicator that ran for a while leaves the first one able. */
+  #handBack(ended: ReceiverSession): void {
+    for (const other of this.#sessions.values()) {
+      if (other.peer.id !== ended.peer.id) continue;
+      for (const name of ended.groups.keys()) other.lostGroups.delete(name);
+    }
   }
 
   #openGroup(session: ReceiverSession, name: GroupName): ReceiverGroup {
