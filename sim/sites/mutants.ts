@@ -2,10 +2,8 @@ import { isFault } from "../../src/base/fault.ts";
 import type { JournalIntake, PointWriter } from "../../src/core/journal.ts";
 import type { Point, PointHeader } from "../../src/core/point.ts";
 import type { Snapshot, Source } from "../../src/core/source.ts";
-import { GroupIntakes } from "../../src/daemon/vault-intake.ts";
 import { RequestLog } from "../../src/transport/request-log.ts";
 import { altered } from "../source-mutants.ts";
-import { ackBeforeSync } from "../vault-mutants.ts";
 import { intakeWith, spooledIntakeWith, writerWith } from "./altered.ts";
 import type { MakeSitesSeams } from "./seams.ts";
 
@@ -38,20 +36,6 @@ const headNotAsked: MakeSitesSeams = () => {
   };
 };
 
-/** A disk that has the bitmap of the vault's head is believed, whatever else it lacks. */
-const witnessIgnored: MakeSitesSeams = () => ({
-  source: (source) => ({
-    ...source,
-    repair: async (options) => {
-      const report = await source.repair(options);
-      const disks = report.disks.map((disk) =>
-        disk.state === "tracked" ? { ...disk, kept: options.keep } : disk,
-      );
-      return { ...report, disks };
-    },
-  }),
-});
-
 /** A request that comes again is executed again, and the vault says that it lacks those it has. */
 const requestsExecutedAgain: MakeSitesSeams = () => ({
   patch: () => {
@@ -60,26 +44,6 @@ const requestsExecutedAgain: MakeSitesSeams = () => ({
     methods.has = () => false;
     methods.take = () => true;
     return () => void Object.defineProperties(methods, { has: was.has, take: was.take });
-  },
-});
-
-/** Whoever says the right number may write. */
-const equalGenerationAccepted: MakeSitesSeams = () => ({
-  patch: () => {
-    const methods: Pick<GroupIntakes, "checkHolder"> = GroupIntakes.prototype;
-    const { checkHolder } = Object.getOwnPropertyDescriptors(GroupIntakes.prototype);
-    methods.checkHolder = () => {};
-    return () => void Object.defineProperties(methods, { checkHolder });
-  },
-  vault: (vault) => {
-    const { journal } = vault;
-    const begin = journal.begin.bind(journal);
-    journal.begin = (header) => {
-      const held = journal.generation;
-      const isEqual = held?.number === header.generation.number;
-      return begin(held !== null && isEqual ? { ...header, generation: held } : header);
-    };
-    return vault;
   },
 });
 
@@ -185,16 +149,8 @@ function alteringFreeze(alter: (snapshot: Snapshot) => Snapshot): (source: Sourc
   });
 }
 
-/** `ackBeforeSync` of one process, at the vault's files. */
-const vaultAcknowledgesBeforeSync: MakeSitesSeams = (world) => {
-  const { files } = ackBeforeSync(world);
-  return files === undefined ? {} : { vaultFiles: files };
-};
-
 const wrong = /wrong bytes/;
 const stuck = /never arrived|for nothing|no fresh points|no point after/;
-const lost =
-  /acknowledged and is gone|delta is not there|delta .*: the file is too short|not have its hash|wrong bytes/;
 
 /** What must not happen between two sites. */
 export const mutants: readonly {
@@ -208,14 +164,7 @@ export const mutants: readonly {
     finding: /resynced for nothing/,
   },
   { name: "spool trusted without asking for the head", seams: headNotAsked, finding: stuck },
-  { name: "acknowledged before fdatasync", seams: vaultAcknowledgesBeforeSync, finding: lost },
-  { name: "witness rule ignored", seams: witnessIgnored, finding: wrong },
   { name: "resumed session executes again", seams: requestsExecutedAgain, finding: /twice/ },
-  {
-    name: "equal generation of another holder accepted",
-    seams: equalGenerationAccepted,
-    finding: /does not hold it/,
-  },
   { name: "spool dropped beyond the head", seams: begunTakenForAcknowledged, finding: stuck },
   { name: "currency dated after the question", seams: currencyDatedLate, finding: /said to be/ },
   { name: "diverted point mixes two snapshots", seams: secondReadingIsLive, finding: wrong },
