@@ -20,7 +20,7 @@ import { SitesOracle } from "./oracle.ts";
 import { replicatorPeer, rivalPeer, vaultPeer } from "./peers.ts";
 import { replicatorProcess, rivalProcess, type Stage, vaultProcess } from "./processes.ts";
 import { type MakeSitesSeams, noSitesSeams, type SitesSeams } from "./seams.ts";
-import { Site, type SiteProcess } from "./site.ts";
+import { Site } from "./site.ts";
 import { SiteClock } from "./site-clock.ts";
 import { drawSitesSwarm, type SitesSwarm } from "./swarm.ts";
 import { Takeover } from "./takeover.ts";
@@ -127,25 +127,10 @@ class SitesWorld {
     };
     const site = { scheduler: this.#scheduler, network: this.#network, tell };
     const mayBreak = () => this.#oracle.points.isDamaged;
-    const vault = {
-      name: "vault",
-      peer: vaultPeer,
-      run: (process: SiteProcess) => vaultProcess(this.#stage, process),
-      mayBreak,
-    };
-    this.#vault = new Site({ ...site, ...vault });
-    this.#replicator = new Site({
-      ...site,
-      name: "replicator",
-      peer: replicatorPeer,
-      run: (process) => replicatorProcess(this.#stage, process),
-    });
-    this.#rival = new Site({
-      ...site,
-      name: "rival",
-      peer: rivalPeer,
-      run: (process) => rivalProcess(this.#stage, process),
-    });
+    const sites = makeSites({ ...site, mayBreak }, () => this.#stage);
+    this.#vault = sites.vault;
+    this.#replicator = sites.replicator;
+    this.#rival = sites.rival;
     this.#vaultUnderTest = directoryVaultUnderTest(this.#vault.medium);
     this.#troubles = {
       replicator: new FileTrouble({ prng, swarm: swarm.replicator.files, canLie: () => true }),
@@ -376,6 +361,27 @@ class SitesWorld {
     const atMs = String(Math.round(this.#nowMs())).padStart(7);
     this.#trace.push(`${String(this.#steps).padStart(5)} ${atMs} ms ${event}`);
   }
+}
+
+type SiteRoom = Pick<ConstructorParameters<typeof Site>[0], "scheduler" | "network" | "tell">;
+
+/** The three hosts of a world; only the vault's may be broken beyond use. */
+function makeSites(
+  { mayBreak, ...room }: SiteRoom & { mayBreak: () => boolean },
+  stage: () => Stage,
+): { readonly vault: Site; readonly replicator: Site; readonly rival: Site } {
+  const vault = { name: "vault", peer: vaultPeer, mayBreak };
+  const replicator = { name: "replicator", peer: replicatorPeer };
+  const rival = { name: "rival", peer: rivalPeer };
+  return {
+    vault: new Site({ ...room, ...vault, run: (process) => vaultProcess(stage(), process) }),
+    replicator: new Site({
+      ...room,
+      ...replicator,
+      run: (process) => replicatorProcess(stage(), process),
+    }),
+    rival: new Site({ ...room, ...rival, run: (process) => rivalProcess(stage(), process) }),
+  };
 }
 
 function isTold(path: string): boolean {
