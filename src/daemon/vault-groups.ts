@@ -7,6 +7,7 @@ import type { JournalIntake } from "../core/journal.ts";
 import type { Vault } from "../journal/vault.ts";
 import type { EventLog } from "./event-log.ts";
 import { VaultGroup, type VaultGroupPolicy } from "./vault-group.ts";
+import { UnbegunGroup } from "./vault-unbegun-group.ts";
 
 /** A group of the vault, open or why it is not. */
 interface Entry {
@@ -85,12 +86,21 @@ export class VaultGroups implements AsyncDisposable {
     throw new Fault("GROUP_UNKNOWN", message, { group: name });
   }
 
-  /** A peer's way to a group, which is begun when there is none. VAULT_FULL. */
+  /** A peer's way to a group, which its first point or sync begins when there is none (VAULT_FULL). */
   async intake(peer: Peer, name: GroupName): Promise<JournalIntake> {
     if (this.#isOver) throw new Fault("ABORTED", "the vault is stopping");
-    if (!this.#entries.has(name)) await this.#beginInTurn(name, peer);
-    const group = await this.open(name);
-    return group.intake(peer);
+    const way = await this.#wayOf(peer, name);
+    if (way !== null) return way;
+    return new UnbegunGroup({
+      find: () => this.#wayOf(peer, name),
+      begin: () => this.#beginInTurn(name, peer),
+    });
+  }
+
+  /** Null when the vault has no such group. */
+  async #wayOf(peer: Peer, name: GroupName): Promise<JournalIntake | null> {
+    const isThere = this.#entries.has(name) || (await this.#vault.groups()).includes(name);
+    return isThere ? (await this.open(name)).intake(peer) : null;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -108,6 +118,7 @@ export class VaultGroups implements AsyncDisposable {
   }
 
   async #begin(name: GroupName, peer: Peer): Promise<void> {
+    if (this.#isOver) throw new Fault("ABORTED", "the vault is stopping");
     const names = new Set([...this.#entries.keys(), ...(await this.#vault.groups())]);
     if (names.has(name)) return;
     const { groupsMax } = this.#config;

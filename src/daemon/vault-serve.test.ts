@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { seededPrng } from "../base/prng.ts";
 import { MIB } from "../base/units.ts";
 import { askWriter } from "../control/client.ts";
 import { type WriterState, writerStateSchema } from "../control/writer-state.ts";
-import type { GroupName } from "../core/ids.ts";
+import { type DiskName, drawDiskIdentity, drawPointId, type GroupName } from "../core/ids.ts";
 import type { JournalIntake } from "../core/journal.ts";
 import { parseMetrics } from "../http/parse-metrics-for-test.ts";
 import { TestHistory, testGroup } from "../journal/history-for-test.ts";
@@ -130,10 +131,27 @@ test("revoking cuts a live connection, and nobody comes back with that certifica
 
 test("a vault takes as many groups as it is told, and says so to the next", async () => {
   const ours = await site.replicator("protected");
-  for (const name of ["a", "b"]) await ours.intake(name as GroupName).ask();
+  const begin = async (name: string) => {
+    const syncId = drawPointId(seededPrng(1));
+    const disk = { disk: "db/data" as DiskName, identity: drawDiskIdentity(seededPrng(2)) };
+    const request = { kind: "base", ...disk, sizeBytes: 65_536, syncId } as const;
+    await using _staged = await ours.intake(name as GroupName).stage(request);
+  };
+  for (const name of ["a", "b"]) await begin(name);
   const full = { code: "VAULT_FULL", details: { groupsMax: 2 } };
-  await expect(ours.intake("c" as GroupName).ask()).rejects.toMatchObject(full);
-  await ours.intake("a" as GroupName).ask();
+  await expect(begin("c")).rejects.toMatchObject(full);
+  await begin("a");
+});
+
+test("asking for groups that are not there leaves none behind", async () => {
+  const ours = await site.replicator("protected");
+  for (const name of ["x", "y", "z"]) {
+    const nothing = { head: null, staged: [], generation: null };
+    expect(await ours.intake(name as GroupName).ask()).toMatchObject(nothing);
+  }
+  expect((await state()).groups).toEqual([]);
+  await seal(ours.intake(testGroup), ours);
+  expect((await state()).groups).toMatchObject([{ name: "erp" }]);
 });
 
 test("RPO is sampled while it serves, and told to whoever scrapes", async () => {
