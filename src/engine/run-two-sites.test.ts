@@ -259,6 +259,36 @@ describe("a sync", () => {
   });
 });
 
+describe("a sync whose link goes", () => {
+  test("is not begun anew: what records under it goes on recording while the vault is away", async () => {
+    const world = await spoolWorld(15);
+    guestActs(world, 8);
+    let reads = 0;
+    let waits = 0;
+    const tracked: string[] = [];
+    const { events, done } = startSpooled(world, {
+      cycles: 1,
+      onPhase: (phase) => {
+        if (phase === "sync-track") tracked.push(phase);
+        if (phase === "sync-read" && ++reads === 2) world.link.isUp = false;
+      },
+      onEvent: (event) => {
+        guestActs(world);
+        if (event.type === "state" && event.previous === "waiting-for-link" && ++waits === 3) {
+          world.link.isUp = true;
+        }
+      },
+    });
+    await done;
+    const removed = events.flatMap((event) => (event.type === "attached" ? event.removed : []));
+    expect(removed).toEqual([]);
+    // Once for each of the two disks.
+    expect(tracked).toHaveLength(2);
+    await shipAll(world);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+});
+
 describe("a group with a spool", () => {
   test("goes on while the vault is away, and lets the kept bitmap go when all is shipped", async () => {
     const world = await spoolWorld(13);

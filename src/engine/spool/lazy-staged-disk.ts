@@ -4,12 +4,20 @@ import type { StagedDisk, StagedStatus, StageRequest } from "../../core/journal.
 export class LazyStagedDisk implements StagedDisk {
   readonly #request: StageRequest;
   readonly #open: (request: StageRequest) => Promise<StagedDisk>;
+  readonly #onStatus: (status: StagedStatus) => Promise<void>;
   #opening: Promise<StagedDisk> | null = null;
   #status: StagedStatus;
 
-  constructor(request: StageRequest, open: (request: StageRequest) => Promise<StagedDisk>) {
+  constructor(options: {
+    request: StageRequest;
+    open: (request: StageRequest) => Promise<StagedDisk>;
+    /** How far the vault has it; what a bitmap records for must be known while the vault is away. */
+    onStatus: (status: StagedStatus) => Promise<void>;
+  }) {
+    const { request } = options;
     this.#request = request;
-    this.#open = open;
+    this.#open = options.open;
+    this.#onStatus = options.onStatus;
     this.#status = { ...request, resumeAtBytes: 0 };
   }
 
@@ -33,6 +41,7 @@ export class LazyStagedDisk implements StagedDisk {
   async checkpoint(resumeAtBytes: number): Promise<void> {
     await (await this.opened()).checkpoint(resumeAtBytes);
     this.#status = { ...this.#status, resumeAtBytes };
+    await this.#onStatus(this.#status);
   }
 
   async discard(): Promise<void> {

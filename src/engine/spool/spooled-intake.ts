@@ -17,7 +17,7 @@ import type { SpoolGroup } from "./spool-group.ts";
 import type { SpoolState } from "./spool-state.ts";
 import { SpoolWriter } from "./spool-writer.ts";
 import type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-options.ts";
-import { withAcknowledged } from "./state-changes.ts";
+import { withAcknowledged, withStaged } from "./state-changes.ts";
 import { encodeSpoolState } from "./state-file.ts";
 
 export type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-options.ts";
@@ -182,19 +182,13 @@ class VaultWithSpool implements SpooledIntake {
   }
 
   async stage(request: StageRequest): Promise<StagedDisk> {
-    return new LazyStagedDisk(request, async () => {
-      this.#throwFence();
-      // What is staged as far as we remember may have joined a base long since.
-      if (!this.#isStandingFresh || !this.#options.health().isUp) {
-        throw new Fault("LINK_LOST", "The vault, where disks are staged, could not be asked.");
-      }
-      const waiting = this.#group.state.points.length;
-      if (request.kind === "parts" && waiting > 0) {
-        // Parts are what differs from the vault's head, which these points are going to change.
-        const message = `${request.disk} is compared with the vault's head once the ${waiting} points before it are shipped`;
-        throw new Fault("LINK_STALLED", message, { disk: request.disk, waiting });
-      }
-      return this.#options.link.stage(request);
+    return new LazyStagedDisk({
+      request,
+      open: () => this.#stageAtVault(request),
+      onStatus: async (status) => {
+        const staged = (state: SpoolState) => ({ state: withStaged(state, status) });
+        this.#tellBehind(await this.#group.changeAnyway(staged));
+      },
     });
   }
 
@@ -253,6 +247,21 @@ class VaultWithSpool implements SpooledIntake {
       });
     }
     this.#tellStatus();
+  }
+
+  async #stageAtVault(request: StageRequest): Promise<StagedDisk> {
+    this.#throwFence();
+    // What is staged as far as we remember may have joined a base long since.
+    if (!this.#isStandingFresh || !this.#options.health().isUp) {
+      throw new Fault("LINK_LOST", "The vault, where disks are staged, could not be asked.");
+    }
+    const waiting = this.#group.state.points.length;
+    if (request.kind === "parts" && waiting > 0) {
+      // Parts are what differs from the vault's head, which these points are going to change.
+      const message = `${request.disk} is compared with the vault's head once the ${waiting} points before it are shipped`;
+      throw new Fault("LINK_STALLED", message, { disk: request.disk, waiting });
+    }
+    return this.#options.link.stage(request);
   }
 
   #decide(outlook: PointOutlook): RoutePlan {

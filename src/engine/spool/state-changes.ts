@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { DiskName } from "../../core/ids.ts";
-import type { OwedChanges } from "../../core/journal.ts";
+import type { OwedChanges, StagedStatus } from "../../core/journal.ts";
 import type { Point } from "../../core/point.ts";
 import { type SpooledPoint, type SpoolState, sizesOf } from "./spool-state.ts";
 
@@ -38,6 +38,12 @@ export function withAcknowledged(state: SpoolState, index: number, point: Point)
     owed: isAllThere ? null : state.owed,
     points,
   };
+}
+
+/** The vault has a sync's parts so far; a disk has one sync. */
+export function withStaged(state: SpoolState, status: StagedStatus): SpoolState {
+  const others = state.staged.filter(({ disk }) => disk !== status.disk);
+  return { ...state, staged: [...others, status] };
 }
 
 /** Points from `index` on cannot be shipped: what they held is counted again. */
