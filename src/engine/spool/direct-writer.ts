@@ -33,6 +33,8 @@ export class DirectWriter implements RoutedWriter {
   readonly #over = new AbortController();
   readonly #stalled = Promise.withResolvers<never>();
   #waiting = 0;
+  /** Runs of zeroes that wait: they cost a local read nothing, and go one after the other. */
+  #zeroesWaiting = 0;
   #progressAtMs = 0;
   #heldMs = 0;
   #writtenBytes = 0;
@@ -63,7 +65,11 @@ export class DirectWriter implements RoutedWriter {
   }
 
   zero(disk: DiskIdentity, offsetBytes: number, lengthBytes: number): Promise<void> {
-    return this.#watched(() => this.#inner.zero(disk, offsetBytes, lengthBytes));
+    this.#zeroesWaiting += 1;
+    const zeroing = this.#watched(() => this.#inner.zero(disk, offsetBytes, lengthBytes));
+    return zeroing.finally(() => {
+      this.#zeroesWaiting -= 1;
+    });
   }
 
   writeStored(disk: DiskIdentity, chunk: StoredChunk): Promise<void> {
@@ -115,7 +121,8 @@ export class DirectWriter implements RoutedWriter {
       await this.#clock.sleep(lookEveryMs, { signal }).catch(() => {});
       if (signal.aborted) return;
       const nowMs = this.#clock.monotonicMs();
-      if (this.#waiting >= waitingForLinkMin) this.#heldMs += nowMs - startedAtMs;
+      const isHeld = this.#waiting >= waitingForLinkMin || this.#zeroesWaiting > 0;
+      if (isHeld) this.#heldMs += nowMs - startedAtMs;
       const allowedMs = directHoldMsMax + this.#writtenBytes / this.#readBytesPerMs;
       const isStuck = this.#waiting > 0 && nowMs - this.#progressAtMs >= directHoldMsMax;
       if (!isStuck && this.#heldMs <= allowedMs) continue;

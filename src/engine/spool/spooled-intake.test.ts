@@ -288,6 +288,27 @@ describe("a point in time is never held for the link", () => {
     });
   }
 
+  test("runs of zeroes that each wait for a round trip do not hold it for all of them", async () => {
+    const world = await begun(33);
+    for (let at = 0; at < 40; at += 1) {
+      const offsetBytes = at * blockSizeBytes;
+      if (at % 2 === 0) world.estate.trim(dataDisk, offsetBytes, blockSizeBytes);
+      else world.estate.write(dataDisk, offsetBytes, new Uint8Array(blockSizeBytes).fill(at));
+    }
+    world.link.fate = (call) => (call === "zero" ? "late" : "fine");
+    Object.defineProperty(world.link, "isHeard", { get: () => world.clock.sleep(200) });
+    const atMs = new Map<string, number>();
+    const cutting = cutOnce(world, {
+      onPhase: (phase) => void atMs.set(phase, world.clock.monotonicMs()),
+    });
+    const { report } = await inVirtualTime(world, cutting);
+    expect(report.via).toBe("spool");
+    expect(atMs.get("release")! - atMs.get("freeze")!).toBeLessThan(2_500);
+    world.link.fate = () => "fine";
+    await shipAll(world);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
   test("what would ship slower than it is read goes through the spool from the start", async () => {
     const world = await begun(32);
     world.link.bytesPerSecond = 1_000_000;
