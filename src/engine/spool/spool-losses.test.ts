@@ -134,6 +134,29 @@ describe("a spool that is lost or damaged: a hole in history, none in data", () 
     expect(notes(world)).toEqual([]);
     expect(await wrongPoints(world)).toEqual([]);
   });
+
+  test("a point being cut while those before it are lost is cut anew, and is no second hole", async () => {
+    const world = await begun(54);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    const names = await world.files.list(groupDirectory);
+    await world.files.remove(`${groupDirectory}/${names[0]}`);
+    guestActs(world, 3);
+    const cut = cutOnce(world, {
+      onPhase: async (phase) => {
+        if (phase !== "release") return;
+        world.link.isUp = true;
+        await shipAll(world);
+      },
+    });
+    await expect(cut).rejects.toMatchObject({ code: "SEAL_REFUSED" });
+    await cutPoints(world, 1);
+    await shipAll(world);
+    expect(holes(world)).toMatchObject([{ points: 2, fromSequence: 2, toSequence: 3 }]);
+    expect(world.points()).toHaveLength(2);
+    expect(notes(world)).toEqual([]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
 });
 
 describe("the spool's bounds", () => {

@@ -8,7 +8,7 @@ import type { Point, PointHeader } from "../../core/point.ts";
 import type { DeltaWriter } from "../../delta/writer.ts";
 import type { RoutedWriter } from "../cycle-intake.ts";
 import type { SpoolGroup } from "./spool-group.ts";
-import type { SpooledPoint } from "./spool-state.ts";
+import type { SpooledPoint, SpoolState } from "./spool-state.ts";
 import { spooledAsPoint } from "./spooled-point.ts";
 import { withCut } from "./state-changes.ts";
 
@@ -110,7 +110,10 @@ export class SpoolWriter implements RoutedWriter {
     const known = spooledAsPoint(this.#header, spooled);
     const point = { ...known, cost: { ...known.cost, dataBytes, zeroBytes } };
     await asSpoolFull(() =>
-      this.#group.commit(point, (state) => ({ state: withCut(state, point, spooled) })),
+      this.#group.commit(point, (state) => {
+        requireContinued(state, point);
+        return { state: withCut(state, point, spooled) };
+      }),
     );
     this.#isDone = true;
     // What was taken beforehand was a guess from above.
@@ -144,6 +147,14 @@ export class SpoolWriter implements RoutedWriter {
     assert(place !== undefined, "the point has no such disk");
     return place;
   }
+}
+
+/** What the point goes on from may have been lost while it was cut: then nobody could ever take it. */
+function requireContinued({ points, vaultHead }: SpoolState, point: Point): void {
+  const newest = points.at(-1)?.id ?? vaultHead?.id ?? null;
+  if (newest === point.fromPoint) return;
+  const message = `${point.group}: what #${point.sequence} starts from was lost while it was cut`;
+  throw new Fault("SEAL_REFUSED", message, { head: newest, point: point.id });
 }
 
 /** A medium that is full is a spool that is full: the point is given up, bitmaps gather. */
