@@ -6,6 +6,7 @@ import { diskForTest, headerForTest } from "../../delta/header-for-test.ts";
 import { openSpoolGroup } from "./spool-group.ts";
 import { SpoolRoom } from "./spool-room.ts";
 import { SpoolWriter } from "./spool-writer.ts";
+import { readSpoolState } from "./state-file.ts";
 
 const directory = "/spool/erp";
 const disk = diskForTest(1, 1_048_576);
@@ -46,4 +47,22 @@ test("a point whose listing failed at its last step is not listed after a restar
   expect(again.state.points).toEqual([]);
   expect(again.takeLosses()).toEqual([]);
   expect(await files.list(directory)).toEqual(["state"]);
+});
+
+test("a list of points that is as long as it may be reads back, and takes no more", async () => {
+  const files = memoryFileSystem();
+  const group = await openSpoolGroup({ files, directory, room: room(files) });
+  const header = headerForTest(1, [disk]);
+  await using writer = await SpoolWriter.begin({
+    ...{ group, header, codec: "raw", onSealed: () => {} },
+  });
+  await writer.seal({ dirtyBytes: 0, readBytes: 0, clock: { offsetMs: -0.123456789, errorMs: 9 } });
+  await group.requireRoom(1);
+  const [point] = group.state.points;
+  const large = { sizeBytes: 2 ** 50, dirtyBytes: 2 ** 50, readBytes: 2 ** 50, sequence: 2 ** 40 };
+  const points = Array(100_000).fill({ ...point!, ...large, fromPoint: point!.id });
+  await group.changeAnyway((state) => ({ state: { ...state, points } }));
+  await expect(group.requireRoom(1)).rejects.toMatchObject({ code: "SPOOL_FULL" });
+  const state = await readSpoolState(files, `${directory}/state`);
+  expect(state).not.toBe("damaged");
 });

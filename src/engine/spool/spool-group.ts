@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { type Fault, isFault } from "../../base/fault.ts";
+import { Fault, isFault } from "../../base/fault.ts";
 import type { FileSystem } from "../../base/file-system.ts";
 import type { PointId } from "../../core/ids.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
@@ -51,6 +51,9 @@ interface ApplyOptions {
   readonly mustBeDurable: boolean;
   readonly mayWait?: boolean;
 }
+
+/** The state lists each point, and one that is too long does not read back. */
+const waitingPointsMax = 100_000;
 
 /** What a group's part of the spool is made of. */
 export interface SpoolGroupOptions {
@@ -118,6 +121,16 @@ export class SpoolGroup {
       state: lost.points.length === 0 ? { ...this.#state } : withDropped(state, whole.length),
       lost: lost.points.length === 0 ? null : lost,
     }));
+  }
+
+  /** SPOOL_FULL unless one point more, of so many bytes, has room. */
+  async requireRoom(bytes: number): Promise<void> {
+    const waiting = this.#state.points.length;
+    if (waiting >= waitingPointsMax) {
+      const message = `${this.#directory} holds ${waiting} points, and no more are kept track of`;
+      throw new Fault("SPOOL_FULL", message, { waiting, waitingPointsMax });
+    }
+    await this.room.look(bytes);
   }
 
   /** Starts a point's delta file. */

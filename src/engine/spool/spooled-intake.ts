@@ -141,7 +141,7 @@ class VaultWithSpool implements SpooledIntake {
 
   async plan(outlook: PointOutlook): Promise<RoutePlan> {
     this.#throwFence();
-    const { health, spool } = { health: this.#options.health(), spool: this.#group.room };
+    const health = this.#options.health();
     if (outlook.failed !== null) {
       this.#wasDiverted = true;
       this.#shipper.askAgain();
@@ -150,7 +150,7 @@ class VaultWithSpool implements SpooledIntake {
     let plan = this.#decide(outlook);
     if (plan.route === "spool") {
       try {
-        await spool.look((outlook.dirtyBytes ?? 0) + overheadBytes);
+        await this.#group.requireRoom((outlook.dirtyBytes ?? 0) + overheadBytes);
         this.#isFullTold = false;
       } catch (error) {
         if (!isFault(error, "SPOOL_FULL")) throw error;
