@@ -116,8 +116,10 @@ export class DirectoryJournal implements Journal {
   }
 
   async ask(): Promise<IntakeStanding> {
-    const staged = await this.staged();
-    return { head: this.head(), staged, generation: this.generation, owed: null };
+    await this.staging.releaseUsed(this.group.state);
+    const head = this.head();
+    const staged = await this.staging.listOver(head?.id ?? null);
+    return { head, staged, generation: this.generation, owed: null };
   }
 
   /** Here nothing waits: a sealed point is the vault's head. */
@@ -178,12 +180,13 @@ export class DirectoryJournal implements Journal {
   async stage(request: StageRequest): Promise<StagedDisk> {
     await this.staging.releaseUsed(this.group.state);
     this.#checkIsNoBaseInUse(request);
-    return this.staging.open(request, await this.#stagedOver(request));
+    const head = this.head();
+    return this.staging.open(request, await this.#stagedOver(request, head), head?.id ?? null);
   }
 
   async staged(): Promise<readonly StagedStatus[]> {
     await this.staging.releaseUsed(this.group.state);
-    return this.staging.list();
+    return this.staging.listOver(this.head()?.id ?? null);
   }
 
   /** In the writer's own process the state in memory is the ledger. */
@@ -273,8 +276,7 @@ export class DirectoryJournal implements Journal {
     throw new Fault("SEAL_REFUSED", message, { disk, identity });
   }
 
-  async #stagedOver(request: StageRequest): Promise<StagedOver | null> {
-    const head = this.head();
+  async #stagedOver(request: StageRequest, head: Point | null): Promise<StagedOver | null> {
     if (request.kind === "base" || head === null) return null;
     const view = await this.open(head.id);
     try {

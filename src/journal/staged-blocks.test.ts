@@ -54,3 +54,29 @@ test.each(["base", "parts"] as const)(
     await staged[Symbol.asyncDispose]();
   },
 );
+
+test("parts that were compared with an older head are not gone on with over a newer one", async () => {
+  const vault = await memoryVault();
+  const journal = await vault.reopen();
+  const history = new TestHistory(2);
+  const disk = history.addDisk("db/data", 4 * blockSizeBytes);
+  history.write(disk, 0, 4 * blockSizeBytes);
+  await history.seal(journal);
+  const { name, identity } = disk;
+  const sizeBytes = 4 * blockSizeBytes;
+  const syncId = drawPointId(history.prng);
+  const request = { kind: "parts", disk: name, identity, sizeBytes, syncId } as const;
+  {
+    // The first half is as in the head, and so nothing of it is staged.
+    await using staged = await journal.stage(request);
+    await staged.checkpoint(2 * blockSizeBytes);
+  }
+  expect(await journal.staged()).toHaveLength(1);
+  // A point whose seal nobody had heard of comes between.
+  history.write(disk, 0, blockSizeBytes);
+  await history.seal(journal);
+  expect((await journal.ask()).staged).toEqual([]);
+  await using staged = await journal.stage(request);
+  expect(staged.status.resumeAtBytes).toBe(0);
+  expect((await journal.ask()).staged).toHaveLength(1);
+});

@@ -18,6 +18,7 @@ const recordSchema = z.strictObject({
   resumeAtBytes: bytes,
   writtenBelowBytes: bytes,
   adoptedBy: id.nullable(),
+  overPoint: id.nullable().optional(),
 });
 const recordLengthBytesMax = 4 * KIB;
 
@@ -27,6 +28,8 @@ export interface StagedRecord extends StagedStatus {
   readonly writtenBelowBytes: number;
   /** The point that was being sealed with these parts: when the ledger knows it, they are used up. */
   readonly adoptedBy: PointId | null;
+  /** The head that parts were compared with: over another they would show other bytes. Null for a base. */
+  readonly overPoint?: PointId | null;
 }
 
 /** The record in `staged/<identity>.json`, or null when it is not there or not ours. */

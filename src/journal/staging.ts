@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { Fault, isFault } from "../base/fault.ts";
 import type { FileSystem } from "../base/file-system.ts";
-import type { DiskIdentity } from "../core/ids.ts";
+import type { DiskIdentity, PointId } from "../core/ids.ts";
 import type { StagedStatus, StageRequest } from "../core/journal.ts";
 import { BlockStore, type BlockStorePaths } from "./block-store.ts";
 import type { GroupState } from "./group-state.ts";
@@ -29,22 +29,24 @@ export class Staging {
   }
 
   async list(): Promise<readonly StagedStatus[]> {
+    return statusesOf(await listStagedRecords(this.#files, this.#layout.staged));
+  }
+
+  /** Those that can be gone on with while `head` is the newest point. */
+  async listOver(head: PointId | null): Promise<readonly StagedStatus[]> {
     const records = await listStagedRecords(this.#files, this.#layout.staged);
-    return records.map(({ kind, disk, identity, sizeBytes, syncId, resumeAtBytes }) => ({
-      kind,
-      disk,
-      identity,
-      sizeBytes,
-      syncId,
-      resumeAtBytes,
-    }));
+    return statusesOf(records.filter((record) => fits(record, head)));
   }
 
   /** Makes or finds the staged files; `over` is what parts are compared with, and the staged disk's from now on. */
-  async open(request: StageRequest, over: StagedOver | null): Promise<StagedBlocks> {
+  async open(
+    request: StageRequest,
+    over: StagedOver | null,
+    head: PointId | null,
+  ): Promise<StagedBlocks> {
     await using opening = new AsyncDisposableStack();
     if (over !== null) opening.use(over);
-    const record = await this.#recordFor(request);
+    const record = await this.#recordFor(request, head);
     const recordPath = this.#recordPath(request.identity);
     const store = opening.use(await this.#openStore(record));
     const staged = new StagedBlocks({
@@ -95,6 +97,11 @@ export class Staging {
   /** After a crash: releases what was taken over, and removes what belongs to no sync. */
   async recover(state: GroupState): Promise<readonly string[]> {
     const notes = [...(await this.releaseUsed(state))];
+    for (const record of await listStagedRecords(this.#files, this.#layout.staged)) {
+      if (fits(record, state.head?.facts.id ?? null)) continue;
+      await this.remove(record);
+      notes.push(`What was staged of ${record.disk} was compared with an older point and removed.`);
+    }
     const left = await listStagedRecords(this.#files, this.#layout.staged);
     const kept = new Set(left.map((record) => `${record.identity}.`));
     for (const name of await this.#files.list(this.#layout.staged)) {
@@ -112,10 +119,11 @@ export class Staging {
   }
 
   /** The record of this very sync target, made when there is none; others of the same disk are discarded. */
-  async #recordFor(request: StageRequest): Promise<StagedRecord> {
+  async #recordFor(request: StageRequest, head: PointId | null): Promise<StagedRecord> {
     for (const record of await listStagedRecords(this.#files, this.#layout.staged)) {
       if (record.disk !== request.disk) continue;
-      if (record.kind === request.kind && record.identity === request.identity) return record;
+      const isSame = record.kind === request.kind && record.identity === request.identity;
+      if (isSame && fits(record, head)) return record;
       await this.remove(record);
     }
     const record: StagedRecord = {
@@ -123,6 +131,7 @@ export class Staging {
       resumeAtBytes: 0,
       writtenBelowBytes: 0,
       adoptedBy: null,
+      overPoint: request.kind === "parts" ? head : null,
     };
     await writeStagedRecord(this.#files, this.#recordPath(request.identity), record);
     return record;
@@ -161,4 +170,15 @@ export class Staging {
   #recordPath(identity: DiskIdentity): string {
     return join(this.#layout.staged, `${identity}.json`);
   }
+}
+
+/** Whether parts go on from the head; a point that came between changed what they are over. */
+function fits({ kind, overPoint }: StagedRecord, head: PointId | null): boolean {
+  return kind === "base" || overPoint === undefined || overPoint === head;
+}
+
+function statusesOf(records: readonly StagedRecord[]): readonly StagedStatus[] {
+  return records.map(({ kind, disk, identity, sizeBytes, syncId, resumeAtBytes }) => ({
+    ...{ kind, disk, identity, sizeBytes, syncId, resumeAtBytes },
+  }));
 }
