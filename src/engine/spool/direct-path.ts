@@ -1,13 +1,14 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Fault } from "../../base/fault.ts";
 import type { HashHex } from "../../core/ids.ts";
-import type { JournalIntake } from "../../core/journal.ts";
+import type { JournalIntake, StageRequest } from "../../core/journal.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
 import type { RoutedWriter } from "../cycle-intake.ts";
 import { isLinkFault } from "../link-faults.ts";
 import { within } from "./bounded.ts";
 import { DirectWriter, directHoldMsMax } from "./direct-writer.ts";
 import type { SpoolGroup } from "./spool-group.ts";
+import type { SpoolState } from "./spool-state.ts";
 import { withDirectlySealed, withRefused, withUnanswered } from "./state-changes.ts";
 
 /** What the direct way needs of the intake. */
@@ -55,11 +56,13 @@ export class DirectPath {
       );
       throw error;
     }
+    const adopted: StageRequest[] = [];
     return new DirectWriter({
       inner,
       clock,
       readBytesPerSecond: this.#options.readBytesPerSecond(),
-      seal: (writing) => this.#seal(header, writing),
+      onAdopted: (request) => adopted.push(request),
+      seal: (writing) => this.#seal(header, adopted, writing),
       onDisposed: (disposing) => {
         this.#giveUp = disposing;
         disposing.catch(() => {}); // Told to whoever waits for it.
@@ -67,11 +70,17 @@ export class DirectPath {
     });
   }
 
-  async #seal(header: PointHeader, writing: () => Promise<Point>): Promise<Point> {
+  async #seal(
+    header: PointHeader,
+    adopted: readonly StageRequest[],
+    writing: () => Promise<Point>,
+  ): Promise<Point> {
     const { group, onBehind } = this.#options;
     const before = group.state;
     const maybe = unsealedPoint(header);
-    onBehind(await group.changeAnyway((state) => ({ state: withUnanswered(state, maybe) })));
+    onBehind(
+      await group.changeAnyway((state) => ({ state: withUnanswered(state, maybe, adopted) })),
+    );
     let point: Point;
     try {
       point = await writing();
@@ -81,7 +90,8 @@ export class DirectPath {
       throw error;
     }
     this.#options.onSealed();
-    onBehind(await group.changeAnyway((state) => ({ state: withDirectlySealed(state, point) })));
+    const sealed = (state: SpoolState) => ({ state: withDirectlySealed(state, point, adopted) });
+    onBehind(await group.changeAnyway(sealed));
     return point;
   }
 }

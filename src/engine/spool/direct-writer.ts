@@ -2,10 +2,17 @@ import type { Clock } from "../../base/clock.ts";
 import { Fault } from "../../base/fault.ts";
 import { MIB } from "../../base/units.ts";
 import type { DiskIdentity } from "../../core/ids.ts";
-import type { PointWriter, Sealing, StagedDisk, StoredChunk } from "../../core/journal.ts";
+import type {
+  PointWriter,
+  Sealing,
+  StagedDisk,
+  StageRequest,
+  StoredChunk,
+} from "../../core/journal.ts";
 import type { Point } from "../../core/point.ts";
 import type { RoutedWriter } from "../cycle-intake.ts";
 import { within } from "./bounded.ts";
+import { LazyStagedDisk, requestOf } from "./lazy-staged-disk.ts";
 
 /** A point in time lives at most so much longer than reading it takes, because of the link, before it is diverted. */
 export const directHoldMsMax = 1_500;
@@ -28,6 +35,7 @@ export class DirectWriter implements RoutedWriter {
   readonly #inner: PointWriter;
   readonly #clock: Clock;
   readonly #readBytesPerMs: number;
+  readonly #onAdopted: (request: StageRequest) => void;
   readonly #seal: (writing: () => Promise<Point>) => Promise<Point>;
   readonly #onDisposed: (disposing: Promise<void>) => void;
   readonly #over = new AbortController();
@@ -45,6 +53,8 @@ export class DirectWriter implements RoutedWriter {
     clock: Clock;
     /** How fast the source can be read. */
     readBytesPerSecond: number;
+    /** A sync that the vault takes over with the point. */
+    onAdopted: (request: StageRequest) => void;
     /** Keeps the books around the vault's seal. */
     seal: (writing: () => Promise<Point>) => Promise<Point>;
     /** The vault must not be asked for the next point before this has ended. */
@@ -53,6 +63,7 @@ export class DirectWriter implements RoutedWriter {
     this.#inner = options.inner;
     this.#clock = options.clock;
     this.#readBytesPerMs = options.readBytesPerSecond / 1000;
+    this.#onAdopted = options.onAdopted;
     this.#seal = options.seal;
     this.#onDisposed = options.onDisposed;
     this.#stalled.promise.catch(() => {}); // Told to whoever waits.
@@ -78,9 +89,11 @@ export class DirectWriter implements RoutedWriter {
   }
 
   /** Unbounded: the point in time was released before, and joining staged parts takes the vault its time. */
-  adopt(staged: StagedDisk): Promise<void> {
+  async adopt(staged: StagedDisk): Promise<void> {
     this.#over.abort();
-    return this.#inner.adopt(staged);
+    this.#onAdopted(requestOf(staged.status));
+    // The vault's own parts, and not what stands for them here.
+    await this.#inner.adopt(staged instanceof LazyStagedDisk ? await staged.opened() : staged);
   }
 
   seal(sealing: Sealing): Promise<Point> {

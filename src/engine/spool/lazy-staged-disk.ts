@@ -1,5 +1,10 @@
 import type { StagedDisk, StagedStatus, StageRequest } from "../../core/journal.ts";
 
+/** What a sync's parts are found again by. */
+export function requestOf({ kind, disk, identity, sizeBytes, syncId }: StagedStatus): StageRequest {
+  return { kind, disk, identity, sizeBytes, syncId };
+}
+
 /** A sync's staged parts at the vault, asked for when they are first used: naming them in a point needs no link. */
 export class LazyStagedDisk implements StagedDisk {
   readonly #request: StageRequest;

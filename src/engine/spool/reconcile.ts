@@ -20,6 +20,7 @@ export interface Reconciliation {
  *   as last heard              | all that waits goes on from it
  *   a point that waits         | it and those before were acknowledged, the answers were lost
  *   the unanswered point       | it was sealed: the first that waits, which holds all since the head before, goes on from it
+ *   a point that was dropped   | those before it were acknowledged, and what was cut since goes on from it in the same way
  *   anything else              | what waits continues nothing: dropped, the vault's head is where counting starts
  *
  * GENERATION_STALE or GENERATION_CONFLICT when another than `holder` may write.
@@ -57,20 +58,24 @@ function atVaultsHead(state: SpoolState, head: Point | null): Reconciliation {
   if (head.id === state.vaultHead?.id) return continued({ ...state, vaultHead: head });
   const index = state.points.findIndex((point) => point.id === head.id);
   if (index !== -1) return continued(withAcknowledged(state, index, head));
-  if (head.id !== state.unanswered?.id) return anew(state, head);
-  const [first, ...others] = state.points;
+  const isOurs = [state.unanswered, ...state.dropped].some((point) => point?.id === head.id);
+  if (!isOurs) return anew(state, head);
+  // What is cut after a point was dropped counts from before all that were, so it holds all changes since any of them.
+  const [first, ...others] = state.points.filter((point) => point.sequence > head.sequence);
+  const known = { ...state, vaultHead: head, unanswered: null, dropped: [] };
   if (first === undefined) {
     const owed = state.owed?.witness === head.id ? null : state.owed;
-    return continued({ ...state, vaultHead: head, unanswered: null, owed });
+    return continued({ ...known, owed, points: [] });
   }
   // Parts that were compared with an older head do not fit on this one.
   if (first.adopted.length > 0) return anew(state, head);
   const points = [{ ...first, isRebased: true }, ...others];
-  return continued({ ...state, vaultHead: head, unanswered: null, points });
+  return continued({ ...known, points });
 }
 
 function anew(state: SpoolState, head: Point | null): Reconciliation {
   const reason = "The vault's head is none of the points that were cut or acknowledged here.";
-  const next = { ...state, vaultHead: head, unanswered: null, owed: null, points: [] };
+  const known = { ...state, vaultHead: head, unanswered: null, dropped: [] };
+  const next = { ...known, owed: null, points: [] };
   return { state: next, lost: state.points.length === 0 ? null : { points: state.points, reason } };
 }

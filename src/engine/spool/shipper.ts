@@ -29,6 +29,8 @@ export interface ShipperOptions {
   readonly untilLinkIsFree: () => Promise<void>;
   readonly onShipped: (shipped: Shipped) => Promise<void>;
   readonly onDelayed: (fault: Fault, delayMs: number) => void;
+  /** Another holds the group. */
+  readonly onStopped: (fault: Fault) => void;
   readonly onLost: (point: SpooledPoint, reason: string) => Promise<void>;
 }
 
@@ -46,13 +48,14 @@ export interface Shipped {
  *    ▲                                        ▲            │                       │
  *    │                                        └── delayed ◀┘ any fault             │
  *    └────────────────────────────────────────────────────────────────────────────┘
- *   another holds the group ─▶ rejects with GENERATION_*
+ *   another holds the group ─▶ stopped ──`goOn`─▶ asking
  */
 export class Shipper {
   readonly #options: ShipperOptions;
   #mustAsk = true;
   #attempts = 0;
   #refused: SpooledPoint["id"] | null = null;
+  #isStopped = false;
   #wake = Promise.withResolvers<void>();
 
   constructor(options: ShipperOptions) {
@@ -65,6 +68,14 @@ export class Shipper {
     this.#wake = Promise.withResolvers<void>();
   }
 
+  /** The group is ours, as the vault has just said. */
+  goOn(): void {
+    if (!this.#isStopped) return;
+    this.#isStopped = false;
+    this.#mustAsk = true;
+    this.wake();
+  }
+
   /** The vault must be asked before anything more is shipped. */
   askAgain(): void {
     this.#mustAsk = true;
@@ -72,10 +83,11 @@ export class Shipper {
 
   async run(signal: AbortSignal): Promise<void> {
     const { group, health } = this.#options;
+    this.#isStopped = false;
     while (!signal.aborted) {
       const woken = this.#wake.promise;
       const next = group.state.points[0];
-      if (next === undefined) await this.#sleepUntil(woken, signal);
+      if (next === undefined || this.#isStopped) await this.#sleepUntil(woken, signal);
       else if (!health().isUp) await this.#sleep(linkLookMs, signal);
       else await this.#step(next, signal);
     }
@@ -105,9 +117,12 @@ export class Shipper {
     const fault = faultOf(error);
     if (fault === null) throw error;
     if (isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) {
-      if (!wasHandedBack(error, this.#options.holder)) throw error;
-      // Ours under a later number: the vault says what becomes of points that were cut under the older.
       this.#mustAsk = true;
+      if (!wasHandedBack(error, this.#options.holder)) {
+        this.#isStopped = true;
+        return this.#options.onStopped(error);
+      }
+      // Ours under a later number: the vault says what becomes of points that were cut under the older.
       return this.#sleep(delayMinMs, signal);
     }
     if (fault.code === "SPOOL_CORRUPT") return this.#options.onLost(next, fault.message);

@@ -48,7 +48,7 @@ export type SpoolEvent =
     }
   /** Shipping failed and is tried again; never for the first loss of a link that is merely down. */
   | { readonly type: "shipping-delayed"; readonly fault: Fault; readonly delaySeconds: number }
-  /** Shipping has stopped: another holds the group. A person must act. */
+  /** Shipping has stopped: another holds the group. A person must act; once the group is ours again it goes on. */
   | { readonly type: "shipping-stopped"; readonly fault: Fault }
   /** What the spool knows could not be written down; it matters only if this process is killed while the vault is away. */
   | { readonly type: "spool-state-behind"; readonly fault: Fault };

@@ -6,6 +6,7 @@ import {
   groupDirectory,
   type SpoolWorld,
   shipAll,
+  spoolWorld,
 } from "../../../test/support/spool-world.ts";
 import { machineOf } from "../../core/ids.ts";
 import { blockSizeBytes } from "../../core/limits.ts";
@@ -197,6 +198,43 @@ describe("the spool's bounds", () => {
     expect(world.events.filter(({ type }) => type === "spool-full")).toHaveLength(1);
   });
 
+  for (const fate of ["fine", "lost", "lost-answer"] as const) {
+    const what = fate === "fine" ? "" : `, though its first answer is ${fate}`;
+    test(`a sync's point that is larger than the spool goes to the vault at once${what}`, async () => {
+      const world = await spoolWorld(64);
+      world.capBytes = 10 * blockSizeBytes;
+      await world.restartReplicator();
+      guestActs(world, 10);
+      const cut = () =>
+        cutOnce(world, {
+          onPhase: (phase) => {
+            if (phase === "freeze") overwrite(world, 30);
+          },
+        });
+      await expect(cut()).rejects.toMatchObject({ code: "SPOOL_FULL" });
+      world.link.isUp = false;
+      await expect(cut()).rejects.toMatchObject({ code: "SPOOL_FULL" });
+      world.link.isUp = true;
+      if (fate !== "fine") {
+        world.link.fate = (call) => (call === "seal" ? fate : "fine");
+        await expect(cut()).rejects.toMatchObject({ code: "LINK_LOST" });
+        world.link.fate = () => "fine";
+      }
+      const { report } = await cut();
+      expect(report.via).toBe("direct");
+      const routes = world.events.filter((event) => event.type === "route");
+      expect(routes.at(-1)).toMatchObject({ route: "direct" });
+      expect(routes.some(({ reason }) => reason.includes("no room for the point"))).toBe(true);
+      for (let round = 0; round < 2; round += 1) {
+        await cutPoints(world, 1);
+        await shipAll(world);
+      }
+      expect(holes(world)).toEqual([]);
+      expect(notes(world)).toEqual([]);
+      expect(await wrongPoints(world)).toEqual([]);
+    });
+  }
+
   test("the reserve of free space is left alone", async () => {
     const world = await begun(62);
     world.reserveBytes = 2 ** 50;
@@ -234,6 +272,35 @@ describe("data never flows the wrong way", () => {
     expect(await wrongPoints(world)).toEqual([]);
   });
 
+  test("a group that is ours again after shipping had stopped is shipped by the same run", async () => {
+    const world = await begun(72);
+    world.link.isUp = false;
+    await cutPoints(world, 2);
+    const journal = world.journal as DirectoryJournal;
+    await journal.raiseGeneration({ holder: "00000000000000bb", reason: "a takeover" });
+    world.link.isUp = true;
+    const stop = new AbortController();
+    const running = world.intake.run({ signal: stop.signal });
+    const until = async (isThere: () => boolean) => {
+      for (let turn = 0; turn < 300 && !isThere(); turn += 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+        world.clock.advance();
+      }
+    };
+    await until(() => world.events.some(({ type }) => type === "shipping-stopped"));
+    await journal.raiseGeneration({ holder: world.holder, reason: "given back" });
+    world.link.bytesPerSecond = 1_000_000;
+    guestActs(world, 3);
+    const { report } = await cutOnce(world, { dirtyBytes: 20_000_000 });
+    expect(report.via).toBe("spool");
+    await until(() => world.intake.status().points === 0);
+    expect(world.intake.status().points).toBe(0);
+    stop.abort();
+    await running;
+    expect(world.points().map(({ generation }) => generation.number)).toEqual([1, 3]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
   test("a group that another holds is neither cut nor shipped", async () => {
     const world = await begun(70);
     world.link.isUp = false;
@@ -250,3 +317,11 @@ describe("data never flows the wrong way", () => {
     await expect(world.intake.ask()).rejects.toMatchObject({ code: "GENERATION_CONFLICT" });
   });
 });
+
+/** The guest writes so many blocks, new content each time. */
+function overwrite(world: SpoolWorld, blocks: number): void {
+  for (let at = 0; at < blocks; at += 1) {
+    const written = new Uint8Array(blockSizeBytes).fill(world.prng.below(255) + 1);
+    world.estate.write(dataDisk, at * blockSizeBytes, written);
+  }
+}

@@ -23,6 +23,12 @@ export interface SpooledPoint {
   readonly isRebased: boolean;
 }
 
+/** A point that was cut, and given up because its file does not read back. */
+export interface DroppedPoint {
+  readonly id: PointId;
+  readonly sequence: number;
+}
+
 /**
  * All that a replicator knows of a group while its vault is away. Points stand here without their machines' descriptions.
  */
@@ -39,6 +45,8 @@ export interface SpoolState {
   readonly owed: OwedChanges | null;
   /** Sent to be sealed at the vault, not heard of since: it may be there, or come to be there. */
   readonly unanswered: Point | null;
+  /** Oldest first. Given up here, but the vault may have been given them by a life that could not write that down. */
+  readonly dropped: readonly DroppedPoint[];
   /** Oldest first; each goes on from the one before, the first from the vault's head. */
   readonly points: readonly SpooledPoint[];
 }
@@ -51,6 +59,7 @@ export const emptySpoolState: SpoolState = {
   staged: [],
   owed: null,
   unanswered: null,
+  dropped: [],
   points: [],
 };
 

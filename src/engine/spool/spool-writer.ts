@@ -7,6 +7,7 @@ import { blockSizeBytes, hashLengthBytes } from "../../core/limits.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
 import type { DeltaWriter } from "../../delta/writer.ts";
 import type { RoutedWriter } from "../cycle-intake.ts";
+import { requestOf } from "./lazy-staged-disk.ts";
 import type { SpoolGroup } from "./spool-group.ts";
 import type { SpooledPoint, SpoolState } from "./spool-state.ts";
 import { spooledAsPoint } from "./spooled-point.ts";
@@ -32,6 +33,7 @@ export class SpoolWriter implements RoutedWriter {
   readonly #places: ReadonlyMap<DiskIdentity, number>;
   readonly #adopted: StageRequest[] = [];
   readonly #onSealed: (dataBytes: number) => void;
+  readonly #onFull: (fault: Fault) => void;
   #takenBytes: number;
   #isDone = false;
 
@@ -41,12 +43,14 @@ export class SpoolWriter implements RoutedWriter {
     delta: DeltaWriter;
     takenBytes: number;
     onSealed: (dataBytes: number) => void;
+    onFull: (fault: Fault) => void;
   }) {
     this.#group = options.group;
     this.#header = options.header;
     this.#delta = options.delta;
     this.#takenBytes = options.takenBytes;
     this.#onSealed = options.onSealed;
+    this.#onFull = options.onFull;
     const disks = options.header.disks;
     this.#places = new Map(disks.map((disk, place) => [disk.identity, place]));
   }
@@ -57,12 +61,14 @@ export class SpoolWriter implements RoutedWriter {
     header: PointHeader;
     codec: "raw" | "zstd";
     onSealed: (dataBytes: number) => void;
+    /** The point does not fit. */
+    onFull: (fault: Fault) => void;
   }): Promise<SpoolWriter> {
-    const { group, header, codec } = options;
+    const { group, header, codec, onFull } = options;
     const takenBytes = deltaOverheadBytes + JSON.stringify(header).length;
-    await group.room.take(takenBytes);
+    await asSpoolFull(() => group.room.take(takenBytes), onFull);
     try {
-      const delta = await asSpoolFull(() => group.createDelta(header, codec));
+      const delta = await asSpoolFull(() => group.createDelta(header, codec), onFull);
       return new SpoolWriter({ ...options, delta, takenBytes });
     } catch (error) {
       group.room.give(takenBytes);
@@ -72,12 +78,12 @@ export class SpoolWriter implements RoutedWriter {
 
   async write(disk: DiskIdentity, offsetBytes: number, data: Uint8Array): Promise<void> {
     await this.#take(data.length);
-    await asSpoolFull(() => this.#delta.write(this.#placeOf(disk), offsetBytes, data));
+    await this.#filling(() => this.#delta.write(this.#placeOf(disk), offsetBytes, data));
   }
 
   async zero(disk: DiskIdentity, offsetBytes: number, lengthBytes: number): Promise<void> {
     await this.#take(0);
-    await asSpoolFull(() => this.#delta.zero(this.#placeOf(disk), offsetBytes, lengthBytes));
+    await this.#filling(() => this.#delta.zero(this.#placeOf(disk), offsetBytes, lengthBytes));
   }
 
   writeStored(_disk: DiskIdentity, _chunk: StoredChunk): Promise<void> {
@@ -86,12 +92,11 @@ export class SpoolWriter implements RoutedWriter {
 
   /** Noted beside the point: the vault takes the parts over when the point is shipped. */
   async adopt(staged: StagedDisk): Promise<void> {
-    const { kind, disk, identity, sizeBytes, syncId } = staged.status;
-    this.#adopted.push({ kind, disk, identity, sizeBytes, syncId });
+    this.#adopted.push(requestOf(staged.status));
   }
 
   async seal(sealing: Sealing): Promise<Point> {
-    const finished = await asSpoolFull(() => this.#delta.finish());
+    const finished = await this.#filling(() => this.#delta.finish());
     const spooled: SpooledPoint = {
       id: this.#header.id,
       sequence: this.#header.sequence,
@@ -109,7 +114,7 @@ export class SpoolWriter implements RoutedWriter {
     const { dataBytes, zeroBytes } = finished;
     const known = spooledAsPoint(this.#header, spooled);
     const point = { ...known, cost: { ...known.cost, dataBytes, zeroBytes } };
-    await asSpoolFull(() =>
+    await this.#filling(() =>
       this.#group.commit(point, (state) => {
         requireContinued(state, point);
         return { state: withCut(state, point, spooled) };
@@ -138,8 +143,12 @@ export class SpoolWriter implements RoutedWriter {
   async #take(dataBytes: number): Promise<void> {
     const lists = (Math.ceil(dataBytes / blockSizeBytes) + 1) * hashLengthBytes;
     const bytes = dataBytes + lists + extentOverheadBytes;
-    await this.#group.room.take(bytes);
+    await this.#filling(() => this.#group.room.take(bytes));
     this.#takenBytes += bytes;
+  }
+
+  #filling<Value>(work: () => Promise<Value>): Promise<Value> {
+    return asSpoolFull(work, this.#onFull);
   }
 
   #placeOf(disk: DiskIdentity): number {
@@ -158,11 +167,20 @@ function requireContinued({ points, vaultHead }: SpoolState, point: Point): void
 }
 
 /** A medium that is full is a spool that is full: the point is given up, bitmaps gather. */
-async function asSpoolFull<Value>(work: () => Promise<Value>): Promise<Value> {
+async function asSpoolFull<Value>(
+  work: () => Promise<Value>,
+  onFull: (fault: Fault) => void,
+): Promise<Value> {
   try {
     return await work();
   } catch (error) {
-    if (!isFault(error, "STORAGE_FULL")) throw error;
-    throw new Fault("SPOOL_FULL", error.message, error.details, { cause: error });
+    if (!isFault(error, "STORAGE_FULL", "SPOOL_FULL")) throw error;
+    const { message, details } = error;
+    const full =
+      error.code === "SPOOL_FULL"
+        ? error
+        : new Fault("SPOOL_FULL", message, details, { cause: error });
+    onFull(full);
+    throw full;
   }
 }

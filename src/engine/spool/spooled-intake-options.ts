@@ -27,7 +27,8 @@ export interface SpooledIntakeOptions {
 export interface SpooledIntake extends CycleIntake {
   /**
    * Ships in order, in the background, until the signal; then it resolves with nothing half done. Faults of the link are borne for
-   * ever. Resolves early when another holds the group (told as `shipping-stopped`). Rejects only with our own bugs.
+   * ever. While another holds the group nothing is shipped (told as `shipping-stopped`), until `ask` hears that it is ours. Rejects
+   * only with our own bugs.
    */
   run(options: { readonly signal: AbortSignal }): Promise<void>;
   status(): SpoolStatus;

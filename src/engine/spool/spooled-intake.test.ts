@@ -209,6 +209,35 @@ describe("a lost answer does no harm", () => {
     expect(await wrongPoints(world)).toEqual([]);
   });
 
+  for (const arrived of [1, 2]) {
+    test(`points dropped as damaged, ${arrived} of which the vault had, are gone on from without a resync`, async () => {
+      const world = await begun(25);
+      world.link.isUp = false;
+      await cutPoints(world, 2);
+      const copy = new Map(await filesOf(world));
+      world.link.isUp = true;
+      const isFull = () => world.points().length === 1 + arrived;
+      world.link.fate = (call) => (call === "seal" && isFull() ? "lost" : "fine");
+      await shipAll(world, 20);
+      world.link.fate = () => "fine";
+      // A power cut takes back what the replicator wrote of it, and a delta with it.
+      const [first] = [...copy.keys()].filter((name) => name !== "state");
+      copy.delete(first!);
+      await putFiles(world, copy);
+      world.link.isUp = false;
+      await world.restartReplicator();
+      await cutPoints(world, 2);
+      world.link.isUp = true;
+      await shipAll(world);
+      expect(holes(world)).toHaveLength(1);
+      expect(sequences(world)).toEqual([1, 2, 3].slice(0, 1 + arrived).concat(4, 5));
+      await cutPoints(world, 2);
+      await shipAll(world);
+      expect(notes(world)).toEqual([]);
+      expect(await wrongPoints(world)).toEqual([]);
+    });
+  }
+
   for (const isThere of [true, false]) {
     for (const isKilled of [true, false]) {
       const what = isThere ? "was sealed" : "never arrived";

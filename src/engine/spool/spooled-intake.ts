@@ -1,5 +1,5 @@
 import { Fault, isFault } from "../../base/fault.ts";
-import { KIB, MIB } from "../../base/units.ts";
+import { KIB } from "../../base/units.ts";
 import type { PointId } from "../../core/ids.ts";
 import type { IntakeStanding, StagedDisk, StageRequest } from "../../core/journal.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
@@ -9,6 +9,7 @@ import { isLinkFault } from "../link-faults.ts";
 import { within } from "./bounded.ts";
 import { DirectPath } from "./direct-path.ts";
 import { LazyStagedDisk } from "./lazy-staged-disk.ts";
+import { ReadingRate } from "./reading-rate.ts";
 import { reconcile } from "./reconcile.ts";
 import { decideRoute } from "./route.ts";
 import { type Shipped, Shipper } from "./shipper.ts";
@@ -24,10 +25,6 @@ export type { SpooledIntake, SpooledIntakeOptions } from "./spooled-intake-optio
 
 /** Who is asked for the group's standing, and for what else is small, and does not answer in this time is away. */
 const answerMsMax = 3_000;
-/** Until it was measured: how fast a source can be read... */
-const assumedReadBytesPerSecond = 200 * MIB;
-/** ...which is learned from points of at least this size. */
-const learnFromBytes = 16 * MIB;
 /** What a delta is thought to take besides what is dirty. */
 const overheadBytes = 256 * KIB;
 
@@ -48,16 +45,18 @@ class VaultWithSpool implements SpooledIntake {
   readonly #group: SpoolGroup;
   readonly #shipper: Shipper;
   readonly #direct: DirectPath;
+  readonly #reading = new ReadingRate();
   #planned: Route | null = null;
   #toldRoute: Route | null = null;
   #wasDiverted = false;
   #isFullTold = false;
-  #readBytesPerSecond = assumedReadBytesPerSecond;
   /** Of what the vault acknowledged: an answer that was asked for before is out of date. */
   #acknowledgements = 0;
   #confirmation: { readonly point: PointId; readonly atMs: number } | null = null;
   /** Whether the vault itself gave the last answer to `ask`. */
   #isStandingFresh = false;
+  /** What the last point that went by way of the spool did not fit by. */
+  #overflow: Fault | null = null;
   /** Another holds the group: nothing more is cut or shipped before the vault says otherwise. */
   #fence: Fault | null = null;
 
@@ -67,9 +66,10 @@ class VaultWithSpool implements SpooledIntake {
     this.#direct = new DirectPath({
       ...options,
       group,
-      readBytesPerSecond: () => this.#readBytesPerSecond,
+      readBytesPerSecond: () => this.#reading.bytesPerSecond,
       onSealed: () => {
         this.#acknowledgements += 1;
+        this.#overflow = null;
       },
       onUnanswered: () => {
         this.#wasDiverted = true;
@@ -85,6 +85,10 @@ class VaultWithSpool implements SpooledIntake {
       onShipped: (shipped) => this.#onShipped(shipped),
       onDelayed: (fault, delayMs) => {
         this.#tell({ type: "shipping-delayed", fault, delaySeconds: delayMs / 1000 });
+      },
+      onStopped: (fault) => {
+        this.#fence = fault;
+        this.#tell({ type: "shipping-stopped", fault });
       },
       onLost: async (point, reason) => {
         this.#tellBehind(await group.dropFrom(point, reason));
@@ -102,8 +106,9 @@ class VaultWithSpool implements SpooledIntake {
   }
 
   nextSequence(): number {
-    const { unanswered } = this.#group.state;
-    return Math.max(this.head()?.sequence ?? 0, unanswered?.sequence ?? 0) + 1;
+    const { unanswered, dropped } = this.#group.state;
+    const taken = [this.head(), unanswered, dropped.at(-1)].map((point) => point?.sequence ?? 0);
+    return Math.max(...taken) + 1;
   }
 
   owedSince(): PointId | null {
@@ -117,6 +122,7 @@ class VaultWithSpool implements SpooledIntake {
         await this.#reconcile();
         this.#fence = null;
         this.#isStandingFresh = true;
+        this.#shipper.goOn();
       } catch (error) {
         if (isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) this.#fence = error;
         if (!isLinkFault(error)) throw error;
@@ -146,21 +152,22 @@ class VaultWithSpool implements SpooledIntake {
       this.#wasDiverted = true;
       this.#shipper.askAgain();
     }
-    const waiting = this.#group.state.points.length;
+    const { points, unanswered } = this.#group.state;
+    const isDirectPossible = health.isUp && points.length === 0 && outlook.failed === null;
     let plan = this.#decide(outlook);
+    if (plan.route === "spool" && outlook.adopts && unanswered !== null) {
+      // Were it there, what is staged would have joined a base or another point, and this one could not take it over.
+      const reason = "Nobody has heard whether the vault sealed the last point.";
+      if (!isDirectPossible) throw new Fault("LINK_LOST", reason);
+      plan = { route: "direct", reason };
+    }
     if (plan.route === "spool") {
-      try {
-        await this.#group.requireRoom((outlook.dirtyBytes ?? 0) + overheadBytes);
-        this.#isFullTold = false;
-      } catch (error) {
-        if (!isFault(error, "SPOOL_FULL")) throw error;
-        const { adopts, failed } = outlook;
-        const isDirectPossible = health.isUp && waiting === 0 && failed === null && !adopts;
-        if (!this.#isFullTold) this.#tell({ type: "spool-full", fault: error });
-        this.#isFullTold = true;
-        if (!isDirectPossible) throw error;
-        plan = { route: "direct", reason: "The spool has no room and the link is up." };
-      }
+      const full = await this.#fullness(outlook, isDirectPossible);
+      if (full !== null && !this.#isFullTold) this.#tell({ type: "spool-full", fault: full });
+      this.#isFullTold = full !== null;
+      if (full !== null && !isDirectPossible) throw full;
+      const reason = "The spool has no room for the point and the link is up.";
+      if (full !== null) plan = { route: "direct", reason };
     }
     this.#planned = plan.route;
     if (plan.route !== this.#toldRoute) this.#tell({ type: "route", ...plan });
@@ -203,13 +210,7 @@ class VaultWithSpool implements SpooledIntake {
   }
 
   async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    try {
-      await this.#shipper.run(signal);
-    } catch (error) {
-      if (!isFault(error, "GENERATION_STALE", "GENERATION_CONFLICT")) throw error;
-      this.#fence = error;
-      this.#tell({ type: "shipping-stopped", fault: error });
-    }
+    await this.#shipper.run(signal);
   }
 
   status(): SpoolStatus {
@@ -270,8 +271,23 @@ class VaultWithSpool implements SpooledIntake {
       health: this.#options.health(),
       waiting: this.#group.state.points.length,
       wasDiverted: this.#wasDiverted,
-      readBytesPerSecond: this.#readBytesPerSecond,
+      readBytesPerSecond: this.#reading.bytesPerSecond,
     });
+  }
+
+  /**
+   * What keeps the next point out of the spool, or null. What the last one did not fit by counts only where there is another way:
+   * how large a point becomes is not known before.
+   */
+  async #fullness(outlook: PointOutlook, isDirectPossible: boolean): Promise<Fault | null> {
+    if (isDirectPossible && this.#overflow !== null) return this.#overflow;
+    try {
+      await this.#group.requireRoom((outlook.dirtyBytes ?? 0) + overheadBytes);
+      return null;
+    } catch (error) {
+      if (!isFault(error, "SPOOL_FULL")) throw error;
+      return error;
+    }
   }
 
   async #beginInSpool(header: PointHeader): Promise<RoutedWriter> {
@@ -281,19 +297,17 @@ class VaultWithSpool implements SpooledIntake {
       group: this.#group,
       header,
       codec: codec(),
+      onFull: (fault) => {
+        this.#overflow = fault;
+      },
       onSealed: (dataBytes) => {
         this.#wasDiverted = false;
-        this.#learnReading(dataBytes, clock.monotonicMs() - startedAtMs);
+        this.#overflow = null;
+        this.#reading.learn(dataBytes, clock.monotonicMs() - startedAtMs);
         this.#tellStatus();
         this.#shipper.wake();
       },
     });
-  }
-
-  #learnReading(bytes: number, durationMs: number): void {
-    if (bytes < learnFromBytes || durationMs <= 0) return;
-    const rate = bytes / (durationMs / 1000);
-    this.#readBytesPerSecond += (rate - this.#readBytesPerSecond) / 4;
   }
 
   async #reconcile(): Promise<void> {

@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import type { DiskName } from "../../core/ids.ts";
-import type { OwedChanges, StagedStatus } from "../../core/journal.ts";
+import type { OwedChanges, StagedStatus, StageRequest } from "../../core/journal.ts";
 import type { Point } from "../../core/point.ts";
-import { type SpooledPoint, type SpoolState, sizesOf } from "./spool-state.ts";
+import { type DroppedPoint, type SpooledPoint, type SpoolState, sizesOf } from "./spool-state.ts";
 
 // What must never happen: a disk's changes are counted from a bitmap that does not know all of them.
 //
 // While points wait, the bitmap of `owed.since` records on beside that of the newest point. `smallestSizeBytes` names the disks for
 // which it did so without a gap: one that was read whole meanwhile (its staged parts join a point), or was not in a point, is
 // left out until the spool was empty once.
+
+/** So many dropped points are remembered: the oldest, which are the likeliest to be at the vault, and the newest. */
+const droppedPointsMax = 1_024;
 
 /** A point was cut into the spool. */
 export function withCut(state: SpoolState, point: Point, spooled: SpooledPoint): SpoolState {
@@ -33,8 +36,9 @@ export function withAcknowledged(state: SpoolState, index: number, point: Point)
     ...state,
     vaultHead: point,
     generation: point.generation,
-    staged: state.staged.filter((one) => !joined.some(({ identity }) => identity === one.identity)),
+    staged: notJoined(state.staged, joined),
     unanswered: null,
+    dropped: [],
     owed: isAllThere ? null : state.owed,
     points,
   };
@@ -50,15 +54,35 @@ export function withStaged(state: SpoolState, status: StagedStatus): SpoolState 
 export function withDropped(state: SpoolState, index: number): SpoolState {
   const points = state.points.slice(0, index);
   const isNothingLeft = points.length === 0 && state.vaultHead === null;
-  return { ...state, owed: isNothingLeft ? null : state.owed, points };
+  const dropped = [...state.dropped, ...state.points.slice(index)]
+    .map(({ id, sequence }) => ({ id, sequence }))
+    .sort((a, b) => a.sequence - b.sequence);
+  return {
+    ...state,
+    owed: isNothingLeft ? null : state.owed,
+    dropped: withoutMiddle(dropped),
+    points,
+  };
+}
+
+function withoutMiddle(dropped: readonly DroppedPoint[]): readonly DroppedPoint[] {
+  if (dropped.length <= droppedPointsMax) return dropped;
+  return [...dropped.slice(0, droppedPointsMax - 1), ...dropped.slice(-1)];
 }
 
 /** A point is about to be sealed at the vault directly: from now on it may be there. */
-export function withUnanswered(state: SpoolState, point: Point): SpoolState {
-  const owed = state.owed ?? owedFrom(state.vaultHead);
+export function withUnanswered(
+  state: SpoolState,
+  point: Point,
+  adopted: readonly StageRequest[] = [],
+): SpoolState {
+  const readWhole = new Set(adopted.map((request) => request.disk));
+  const owed = state.owed ?? owedFrom(state.vaultHead) ?? owedFrom(point);
+  assert(owed !== null, "a point to count from");
+  const isFirst = owed.since === point.id;
   return {
     ...state,
-    owed: owed === null ? null : witnessed(owed, point, new Set()),
+    owed: witnessed(owed, point, isFirst ? new Set() : readWhole),
     unanswered: point,
   };
 }
@@ -68,11 +92,29 @@ export function withRefused(state: SpoolState, before: SpoolState): SpoolState {
   return { ...state, owed: before.owed, unanswered: before.unanswered };
 }
 
-/** The vault sealed a point that went to it directly. */
-export function withDirectlySealed(state: SpoolState, point: Point): SpoolState {
+/** The vault sealed a point that went to it directly, and took over the syncs that the point completed. */
+export function withDirectlySealed(
+  state: SpoolState,
+  point: Point,
+  adopted: readonly StageRequest[] = [],
+): SpoolState {
   assert(state.points.length === 0, "points go directly only past an empty spool");
-  const { generation } = point;
-  return { ...state, vaultHead: point, generation, owed: null, unanswered: null };
+  return {
+    ...state,
+    vaultHead: point,
+    generation: point.generation,
+    staged: notJoined(state.staged, adopted),
+    owed: null,
+    unanswered: null,
+    dropped: [],
+  };
+}
+
+function notJoined(
+  staged: readonly StagedStatus[],
+  joined: readonly StageRequest[],
+): readonly StagedStatus[] {
+  return staged.filter((one) => !joined.some(({ identity }) => identity === one.identity));
 }
 
 function owedFrom(point: Point | null): OwedChanges | null {

@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 import { z } from "zod";
 import { readSmallFile, writeFileAtomically } from "../../base/atomic-file.ts";
-import { isFault } from "../../base/fault.ts";
+import { Fault, isFault } from "../../base/fault.ts";
 import type { FileSystem } from "../../base/file-system.ts";
-import { MIB } from "../../base/units.ts";
+import { formatBytes, MIB } from "../../base/units.ts";
 import { groupDisksMax } from "../../core/limits.ts";
 import type { Point } from "../../core/point.ts";
 import type { SpoolState } from "./spool-state.ts";
@@ -53,6 +53,7 @@ const stateSchema = z.strictObject({
     .strictObject({ since: id, witness: id, smallestSizeBytes: z.array(z.tuple([name, count])) })
     .nullable(),
   unanswered: point.nullable(),
+  dropped: z.array(z.strictObject({ id, sequence: count })).default([]),
   points: z.array(
     z.strictObject({
       id,
@@ -87,13 +88,19 @@ export async function readSpoolState(
   return decodeSpoolState(Buffer.from(content).toString("utf8")) ?? "damaged";
 }
 
-/** Replaces the file, durable when it resolves. */
+/** Replaces the file, durable when it resolves. SPOOL_FULL, and it is as before, when nobody could read it. */
 export async function writeSpoolState(
   files: FileSystem,
   path: string,
   state: SpoolState,
+  lengthBytesMax: number = stateLengthBytesMax,
 ): Promise<void> {
-  await writeFileAtomically(files, path, Buffer.from(encodeSpoolState(state)));
+  const content = Buffer.from(encodeSpoolState(state));
+  if (content.length > lengthBytesMax) {
+    const message = `${path} would take ${formatBytes(content.length)} for ${state.points.length} points that wait, at most ${formatBytes(lengthBytesMax)}`;
+    throw new Fault("SPOOL_FULL", message, { lengthBytes: content.length, lengthBytesMax });
+  }
+  await writeFileAtomically(files, path, content);
 }
 
 /** One line with a checksum, one with the state. */
