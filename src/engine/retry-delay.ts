@@ -13,12 +13,12 @@ const spoolFullDelayMaxMs = 5_000;
 /** What only the vault can tell is asked for so often while it cannot be reached. */
 export const waitForLinkMs = 1_000;
 
-/** Whether attempt number `attempt` (from 1) follows a fault; one that attaching has just failed to cure needs a person. */
+/** Whether a fault may pass; one that attaching has just failed to cure, `previous`, needs a person. */
 export function isWorthRetrying(
   fault: { code: FaultCode; retry: boolean },
-  attempt: number,
+  previous: FaultCode | null,
 ): boolean {
-  return fault.retry || (attempt === 1 && curedByAttaching.includes(fault.code));
+  return fault.retry || (fault.code !== previous && curedByAttaching.includes(fault.code));
 }
 
 /** How long to wait before attempt number `attempt` (from 1): none where attaching cures, else doubling from 0.5 s to 30 s. */

@@ -239,6 +239,34 @@ describe("a running group", () => {
     expect(await wrongPoints(world)).toEqual([]);
   });
 
+  test("a refusal that attaching cures is no end, whatever else had failed just before", async () => {
+    const world = await engineWorld(11);
+    const faults = ["SCRATCH_FULL", "SCRATCH_FULL", "SEAL_REFUSED"] as const;
+    let next = 0;
+    const { events, done } = start(world, {
+      cycles: 3,
+      onPhase: (phase) => {
+        if (phase !== "seal" || world.points().length !== 1) return;
+        const code = faults[next++];
+        if (code !== undefined) throw new Fault(code, "injected");
+      },
+    });
+    expect((await done).points).toBe(3);
+    expect(events.filter(({ type }) => type === "retrying")).toHaveLength(3);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a refusal that attaching has just failed to cure needs a person", async () => {
+    const world = await engineWorld(12);
+    const { done } = start(world, {
+      cycles: 3,
+      onPhase: (phase) => {
+        if (phase === "seal") throw new Fault("SEAL_REFUSED", "injected");
+      },
+    });
+    await expect(done).rejects.toMatchObject({ code: "SEAL_REFUSED" });
+  });
+
   test("the signal ends it cleanly, in a cycle as in a wait", async () => {
     for (const where of ["sleep", "read", "sync-read"] as const) {
       const world = await engineWorld(8);

@@ -1,5 +1,6 @@
 import type { Fault } from "../base/fault.ts";
 import { isFault } from "../base/fault.ts";
+import type { FaultCode } from "../base/fault-table.ts";
 import type { MachineName, PointId } from "../core/ids.ts";
 import { attach } from "./attach.ts";
 import { ClockGuard } from "./clock-guard.ts";
@@ -50,6 +51,8 @@ class GroupRun {
   #standing: GroupStanding | null = null;
   #points = 0;
   #attempts = 0;
+  /** What ended the attempt before; null after a point. */
+  #failedWith: FaultCode | null = null;
   /** The point whose bitmap was kept besides the head's, as far as it was not let go yet. */
   #owedSince: PointId | null = null;
 
@@ -156,6 +159,7 @@ class GroupRun {
       const atMs = Math.floor(beforeMs);
       await journal.confirmCurrent({ point: standing.headId, atMs });
       this.#attempts = 0;
+      this.#failedWith = null;
       this.#tell({ type: "current", point: standing.headId, atMs });
       return { kind: "current" };
     }
@@ -209,6 +213,7 @@ class GroupRun {
     this.#owedSince = outcome.owedSince ?? this.#owedSince;
     this.#points += 1;
     this.#attempts = 0;
+    this.#failedWith = null;
     this.#tell({ type: "cycle", report: outcome.report });
     return outcome;
   }
@@ -227,7 +232,8 @@ class GroupRun {
     if (!isOursAgain) await this.#tellIfStale(fault);
     this.#attempts += 1;
     const retriesMax = this.#options.retriesMax ?? Number.POSITIVE_INFINITY;
-    const mayPass = isOursAgain || isWorthRetrying(fault, this.#attempts);
+    const mayPass = isOursAgain || isWorthRetrying(fault, this.#failedWith);
+    this.#failedWith = fault.code;
     if (!mayPass || this.#attempts > retriesMax) throw error;
     const delayMs = retryDelayMs(fault.code, this.#attempts, prng);
     this.#enter("retrying");
