@@ -43,7 +43,9 @@ export function textEventLog(terminal: Terminal, clock: Clock): EventLog {
   };
   return {
     note: (level, message, facts) => {
-      const details = Object.entries(facts).map(([key, value]) => `${key} ${format(value)}`);
+      const details = Object.entries(facts)
+        .filter(([, value]) => !isEmpty(value))
+        .map(([key, value]) => `${key} ${format(value)}`);
       const mark = level === "info" ? "" : `${level}: `;
       say(`${mark}${message}${details.length > 0 ? ` (${details.join(", ")})` : ""}`);
     },
@@ -63,8 +65,12 @@ export function textEventLog(terminal: Terminal, clock: Clock): EventLog {
   };
 }
 
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+}
+
+/** Numbers to a thousandth: they are read, not reckoned with. */
 function format(value: unknown): string {
-  return typeof value === "string" || typeof value === "number"
-    ? String(value)
-    : JSON.stringify(value);
+  if (typeof value === "number") return String(Math.round(value * 1000) / 1000);
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

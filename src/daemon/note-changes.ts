@@ -6,7 +6,13 @@ import type { EventLog } from "./event-log.ts";
 /** Tells why a group's interval is another, what is expected of it, and what came of the one before. */
 export function noteInterval(log: EventLog, group: GroupName, change: IntervalChange): void {
   const { intervalSeconds, reason, predictedRpoSeconds, before } = change;
-  const facts = { group, intervalSeconds, reason, predictedRpoSeconds, before };
+  const facts = {
+    ...{ group, intervalSeconds, reason, predictedRpoSeconds },
+    // Of the interval before; nothing is known of one that no point ended in.
+    ...(before.points === 0
+      ? {}
+      : { realisedRpoSeconds: before.worstRpoSeconds, realisedPoints: before.points }),
+  };
   if (change.isHeld) {
     log.note("info", "The interval was chosen anew.", facts);
     return;

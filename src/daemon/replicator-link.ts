@@ -4,10 +4,9 @@ import { formatSeconds } from "../base/units.ts";
 import type { Config } from "../cli/config-schema.ts";
 import type { LinkState } from "../control/telemetry.ts";
 import type { GroupName } from "../core/ids.ts";
-import type { Link, LinkCaps, LinkEvent } from "../transport/link.ts";
+import type { Link, LinkCaps } from "../transport/link.ts";
 import type { AlarmBook } from "./alarm-book.ts";
 import type { EventLog } from "./event-log.ts";
-import { faultFacts } from "./event-record.ts";
 import { areSameCaps, type LinkPlan, linkPlan } from "./link-plan.ts";
 
 /** A link that is down for so long is an alarm; one that a person must repair is one at once. */
@@ -100,32 +99,5 @@ export class ReplicatorLink {
 
   #sinceSeconds(): number {
     return Math.max(0, this.#clock.monotonicMs() - this.#link.health().sinceMs) / 1000;
-  }
-}
-
-/** Tells what happens to the link. */
-export function logLink(log: EventLog, event: LinkEvent): void {
-  switch (event.kind) {
-    case "link-up":
-      log.note("info", "The link is up.", { vault: event.peer.id, address: event.peer.address });
-      return;
-    case "link-down":
-      log.note("warn", "The link is down.", faultFacts(event.fault));
-      return;
-    case "dial-failed": {
-      const needsPerson = isFault(event.fault, "PEER_REFUSED", "NOT_ENROLLED", "LINK_VERSION");
-      const facts = { ...faultFacts(event.fault), retrySeconds: event.retryInMs / 1000 };
-      log.note(needsPerson ? "error" : "warn", "The vault was not reached.", facts);
-      return;
-    }
-    case "channel-closed":
-      if (event.fault === null) return;
-      log.note("info", "A connection of the link ended.", {
-        channel: event.channel,
-        ...faultFacts(event.fault),
-      });
-      return;
-    case "channel-open":
-      return;
   }
 }

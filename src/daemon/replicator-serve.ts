@@ -8,11 +8,12 @@ import { openLink } from "../transport/open-link.ts";
 import { AlarmBook } from "./alarm-book.ts";
 import { eachSecond } from "./each-second.ts";
 import { type EventLog, jsonEventLog, textEventLog } from "./event-log.ts";
+import { LinkLog } from "./link-log.ts";
 import { openMetrics } from "./open-metrics.ts";
 import { reloadAtHangup } from "./reload-requests.ts";
 import { Replicator } from "./replicator.ts";
 import { keepIdentityFresh } from "./replicator-identity.ts";
-import { logLink, ReplicatorLink } from "./replicator-link.ts";
+import { ReplicatorLink } from "./replicator-link.ts";
 import { ReplicatorMetrics } from "./replicator-metrics.ts";
 import { spoolDirectory, takeState } from "./replicator-place.ts";
 import { withinStopBound } from "./stop-bound.ts";
@@ -45,6 +46,7 @@ async function serve(context: CommandContext, request: ReplicatorRequest, log: E
     clock,
   });
   const replicator = new Replicator({ context, log, config, path: request.path, alarms });
+  const linkLog = new LinkLog(log, clock);
   const link = opened.use(
     openLink({
       dial: identity.dial,
@@ -53,7 +55,7 @@ async function serve(context: CommandContext, request: ReplicatorRequest, log: E
       channelCount: config.link.connections,
       usesThreads: true,
       codecOf: (disk, group) => replicator.codecOf(disk, group),
-      onEvent: (event) => logLink(log, event),
+      onEvent: (event) => linkLog.tell(event),
     }),
   );
   const replicatorLink = new ReplicatorLink({ link, clock, log, alarms, config });
