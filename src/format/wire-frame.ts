@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { Fault, type FaultDetails } from "../base/fault.ts";
 import { readUint64, viewOf, writeUint64 } from "./bytes.ts";
 import {
-  bodyLengthBytesMax,
   chunkBodyLengthBytesMax,
   faultLengthBytesMax,
   frameHeaderLengthBytes,
@@ -106,7 +105,7 @@ export function decodeFrameHeader(bytes: Uint8Array): FrameHeader | SkippedFrame
   const type = typeNames.get(number);
   if (type === undefined) {
     if (view.getUint8(5) % 2 !== ignorableFlag) throw wireFault("unknown frame type", { number });
-    if (bodyLengthBytes > bodyLengthBytesMax) throw tooLong(`type ${number}`, bodyLengthBytes);
+    if (bodyLengthBytes > jsonBodyLengthBytesMax) throw tooLong(`type ${number}`, bodyLengthBytes);
     return { type: null, bodyLengthBytes };
   }
   if (bodyLengthBytes > bodyLengthsBytesMax[type]) throw tooLong(type, bodyLengthBytes);

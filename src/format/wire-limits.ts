@@ -39,5 +39,3 @@ export const sessionIdLengthBytes = 16;
 export const chunkPiecesMax = MIB / pieceSpanBytes;
 /** A chunk's body: its header, a piece list and a payload that is not longer than the data. */
 export const chunkBodyLengthBytesMax = chunkHeaderLengthBytes + chunkPiecesMax * 32 + MIB;
-/** The longest body of any frame of any type that this version may meet, to be skipped included. */
-export const bodyLengthBytesMax = jsonBodyLengthBytesMax;
