@@ -20,6 +20,7 @@ export class SitesOracle {
   readonly points: Oracle;
   readonly #clock: VirtualClock;
   readonly #site: SiteClock;
+  readonly #imagesNow: () => ReadonlyMap<DiskName, DiskImage>;
   /** Sealed for the engine, at the vault or in the spool. */
   readonly #cut = new Map<PointId, Point>();
   readonly #mayMiss = new Set<PointId>();
@@ -40,6 +41,8 @@ export class SitesOracle {
   constructor(options: {
     clock: VirtualClock;
     site: SiteClock;
+    /** What the group's disks hold. */
+    imagesNow: () => ReadonlyMap<DiskName, DiskImage>;
     /** Who writes the group to begin with. */
     holder: string;
     onSafe: (id: PointId) => void;
@@ -47,6 +50,7 @@ export class SitesOracle {
     this.#held = { generation: { number: 1, holder: options.holder }, afterSequence: 0 };
     this.#clock = options.clock;
     this.#site = options.site;
+    this.#imagesNow = options.imagesNow;
     this.points = new Oracle({ onAcknowledged: options.onSafe });
   }
 
@@ -130,7 +134,8 @@ export class SitesOracle {
     const later = this.#changes.find(
       ({ monotonicMs, wallMs }) => monotonicMs > taken.monotonicMs && wallMs < atMs,
     );
-    if (later === undefined) return;
+    // An image that is put back with its bitmaps takes back what the guest wrote since.
+    if (later === undefined || this.#isAsAt(point)) return;
     const wrong = `${point} is said to be current at ${atMs}; the guest wrote at ${later.wallMs}`;
     throw this.breaks(wrong);
   }
@@ -159,6 +164,11 @@ export class SitesOracle {
     const author = this.#authors.get(id);
     if (author === undefined || author === this.#held.generation.holder) return;
     throw this.breaks(`#${sequence} ${id} was sealed for ${author}, who does not hold it`);
+  }
+
+  #isAsAt(point: PointId): boolean {
+    const images = this.#images.get(point);
+    return [...this.#imagesNow()].every(([name, now]) => images?.get(name)?.isSameAs(now) ?? false);
   }
 
   #now(): Change {

@@ -99,6 +99,8 @@ class SitesWorld {
     this.#oracle = new SitesOracle({
       clock,
       site: this.#clocks.replicator,
+      imagesNow: () =>
+        new Map(this.#disks.map((name) => [name, this.#estate.disk(name).image] as const)),
       holder: replicatorPeer.id,
       onSafe: (id) => this.#surroundings.noteSealed(id),
     });
