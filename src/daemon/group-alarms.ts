@@ -21,11 +21,13 @@ export class GroupAlarms {
   follow(event: EngineEvent): void {
     switch (event.type) {
       case "cycle":
-        this.#clear("trouble", "spool-full", "late", "diverted");
+        this.#clear("trouble", "spool-full", "diverted", "stopped", "generation");
         if (event.report.via === "direct") this.#clear("shipping", "hole");
+        // Such a point is sealed with the spool's state, and not without.
+        else this.#clear("spool-state");
         return;
       case "current":
-        this.#clear("trouble", "late", "diverted");
+        this.#clear("trouble", "spool-full", "diverted", "stopped", "generation");
         return;
       case "shipped":
         this.#clear("shipping", "hole");

@@ -149,6 +149,31 @@ describe("alarms", () => {
     of.follow(cycle("direct", 1));
     expect(alarms.list).toEqual([]);
   });
+  test("of a group that had stopped, or was another's, are over once it goes on", () => {
+    const { alarms, of } = book();
+    const full = new Fault("SPOOL_FULL", "64 GiB of 64 GiB");
+    const goingOn: EngineEvent[] = [
+      cycle("direct", 1),
+      cycle("spool", null),
+      { group, type: "current", point: "00000000000000ff" as PointId, atMs: takenAtMs },
+    ];
+    for (const event of goingOn) {
+      of.follow({ group, type: "stale", fault, paused: [] });
+      of.stopped(fault);
+      of.follow({ group, type: "spool-full", fault: full });
+      expect(alarms.list).toHaveLength(3);
+      of.follow(event);
+      expect(alarms.list).toEqual([]);
+    }
+  });
+  test("a spool that could not write down what it knows is told until it can", () => {
+    const { alarms, of } = book();
+    of.follow({ group, type: "spool-state-behind", fault });
+    of.follow(cycle("direct", 1));
+    expect(alarms.list).toHaveLength(1);
+    of.follow(cycle("spool", null));
+    expect(alarms.list).toEqual([]);
+  });
   test("of one group leave another's alone", () => {
     const { alarms, of } = book();
     new GroupAlarms("mail" as GroupName, alarms).stopped(fault);
