@@ -35,6 +35,8 @@ export class SitesOracle {
   #held: { readonly generation: Generation; readonly afterSequence: number };
   /** The first promise that was found broken: whoever is told may swallow it. */
   broken: BrokenPromise | null = null;
+  /** The spool's medium said that something was on it and it was not. */
+  isSpoolLying = false;
   /** Jumps of the wall clock of the replicator's site so far. */
   jumps = 0;
 
@@ -104,6 +106,13 @@ export class SitesOracle {
   excuseHole(): void {
     this.#isHoleExcused = true;
     for (const id of this.#cut.keys()) if (!this.points.isAcknowledged(id)) this.#mayMiss.add(id);
+  }
+
+  /** The replicator's host lost what was not on its medium. */
+  notePowerCut(): void {
+    if (!this.isSpoolLying) return;
+    this.excuseHole();
+    this.points.excuseResync();
   }
 
   /** Points were dropped on purpose; the sequences are null when nobody knows which. */

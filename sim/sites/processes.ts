@@ -121,6 +121,7 @@ function filesOf(stage: Stage, { life }: SiteProcess, site: "vault" | "replicato
   const told = (misfortune: Misfortune): Misfortune => {
     if (misfortune === "none") return misfortune;
     if (site === "vault" && misfortune === "lost") oracle.points.isDamaged = true;
+    if (site === "replicator" && misfortune === "lost") oracle.isSpoolLying = true;
     if (site === "replicator" && misfortune !== "full") oracle.excuseHole();
     oracle.points.excuseResync();
     tell(misfortune);

@@ -298,7 +298,10 @@ class SitesWorld {
     const { crash } = site === this.#vault ? this.#swarm.vault : this.#swarm.replicator;
     site.crash(this.#prng, crash);
     if (site === this.#vault) this.#vaultUnderTest.kill();
-    else this.#estate.releaseBarrier();
+    else {
+      this.#oracle.notePowerCut();
+      this.#estate.releaseBarrier();
+    }
   }
 
   /** Whoever died is started again after a while. */
