@@ -139,6 +139,37 @@ describe("what the vault says", () => {
     expect(state).toMatchObject({ owed: null, unanswered: null, vaultHead: { sequence: 7 } });
   });
 
+  test("that a dropped point was sealed: those before it were too, and the first behind it goes on from it", () => {
+    const dropped = withDropped(waiting(4), 1);
+    expect(dropped.dropped.map(({ sequence }) => sequence)).toEqual([3, 4]);
+    const cut = withCut(dropped, point(5), spooled(5, { fromPoint: idForTest(2) }));
+    const { state, lost } = reconcile(cut, says(point(3)), group);
+    expect([lost, state.dropped, state.vaultHead?.sequence]).toEqual([null, [], 3]);
+    expect(state.points).toMatchObject([{ sequence: 5, isRebased: true }]);
+    expect(state.owed).toMatchObject({ since: idForTest(1), witness: idForTest(5) });
+  });
+
+  test("that a dropped point was sealed, and nothing was cut since: only the newest one's bitmap is right", () => {
+    const newest = reconcile(withDropped(waiting(4), 0), says(point(4)), group).state;
+    expect([ids(newest), newest.owed]).toEqual([[], null]);
+    const older = reconcile(withDropped(waiting(4), 0), says(point(3)), group).state;
+    expect(older.owed).toMatchObject({ since: idForTest(1), witness: idForTest(4) });
+  });
+
+  test("that a dropped point was sealed: one that completes a sync does not fit on it", () => {
+    const { name: disk, identity, sizeBytes } = disks[1]!;
+    const request = { kind: "parts" as const, disk, identity, sizeBytes, syncId: idForTest(99) };
+    const dropped = withDropped(waiting(3), 0);
+    const cut = withCut(dropped, point(5), spooled(5, { adopted: [request] }));
+    const { state, lost } = reconcile(cut, says(point(3)), group);
+    expect([ids(state), lost?.points.length]).toEqual([[], 1]);
+  });
+
+  test("that what we ship arrived: what was dropped before never will", () => {
+    const left = withAcknowledged(withDropped(waiting(4), 1), 0, point(2));
+    expect(left.dropped).toEqual([]);
+  });
+
   test("something that we do not know: what waits continues nothing", () => {
     for (const head of [point(9), null]) {
       const { state, lost } = reconcile(waiting(3), says(head), group);
