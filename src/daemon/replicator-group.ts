@@ -195,8 +195,12 @@ export class ReplicatorGroup implements AsyncDisposable {
     const stopping = new AbortController();
     const both = AbortSignal.any([signal, stopping.signal]);
     try {
-      const cycles = this.#replicate(signal).finally(() => stopping.abort());
-      const shipping = this.#intake.run({ signal: both });
+      const cycles = this.#replicate(both).finally(() => stopping.abort());
+      const shipping = this.#intake.run({ signal: both }).catch((error: unknown) => {
+        // A bug of ours: unless the cycles end, nobody hears that nothing leaves the spool any more.
+        stopping.abort(error);
+        throw error;
+      });
       const results = await Promise.allSettled([cycles, shipping]);
       const failed = results.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
