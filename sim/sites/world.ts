@@ -94,13 +94,11 @@ class SitesWorld {
     this.#network = new Network({ clock, prng, weather: swarm.network.weather });
     const skewMs = between(prng, -skewMsMax, skewMsMax);
     this.#clocks = { replicator: new SiteClock(clock, 0), vault: new SiteClock(clock, skewMs) };
-    const onTurn = (label: string, life: Life) => this.#onTurn(label, life);
-    this.#scheduler = makeScheduler({ prng, onTurn });
+    this.#scheduler = makeScheduler({ prng, onTurn: (label, life) => this.#onTurn(label, life) });
     this.#oracle = new SitesOracle({
       clock,
       site: this.#clocks.replicator,
-      imagesNow: () =>
-        new Map(this.#disks.map((name) => [name, this.#estate.disk(name).image] as const)),
+      imagesNow: () => this.#imagesNow(),
       holder: replicatorPeer.id,
       onSafe: (id) => this.#surroundings.noteSealed(id),
     });
@@ -324,6 +322,10 @@ class SitesWorld {
         site.start();
       }
     }
+  }
+
+  #imagesNow() {
+    return new Map(this.#disks.map((name) => [name, this.#estate.disk(name).image] as const));
   }
 
   #whatIsLeft(): string {
