@@ -59,7 +59,7 @@ export const sitesFaults = {
     exitCode: 2,
     cause: "The group was taken over: another holds a later generation of it.",
     nextStep:
-      "Stop these machines if the others run; to turn the direction back run `afterimage vault raise`.",
+      "Stop these machines if the others run; to turn back run `afterimage vault raise` and restart this replicator.",
   },
   GENERATION_CONFLICT: {
     retry: false,
