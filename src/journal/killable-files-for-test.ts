@@ -9,6 +9,8 @@ export class KillableFiles {
   killAt: number | null = null;
   /** How a change fails: everything from then on, or only those that take room. */
   mode: "killed" | "full" = "killed";
+  /** So many reads from now on fail, and those behind them do not. */
+  readsToFail = 0;
 
   wrap(files: FileSystem): FileSystem {
     const change = <Value>(work: () => Promise<Value>, takesRoom: boolean): Promise<Value> => {
@@ -39,7 +41,13 @@ export class KillableFiles {
   ): StoredFile {
     return {
       path: file.path,
-      read: (into, positionBytes) => file.read(into, positionBytes),
+      read: async (into, positionBytes) => {
+        if (this.readsToFail > 0) {
+          this.readsToFail -= 1;
+          throw new Fault("STORAGE_FAILED", "injected: EIO", { path: file.path });
+        }
+        return file.read(into, positionBytes);
+      },
       write: (from, positionBytes) => change(() => file.write(from, positionBytes), true),
       truncate: (sizeBytes) => change(() => file.truncate(sizeBytes), false),
       punch: (positionBytes, lengthBytes) =>

@@ -14,6 +14,8 @@ import type { SpooledPoint } from "./spool-state.ts";
 const linkLookMs = 200;
 const delayMinMs = 250;
 const delayMaxMs = 10_000;
+/** A medium that fails to read a point may do better later; so often it is tried before the point counts as lost. */
+const readAttemptsMax = 6;
 
 /** What shipping needs of the intake that it ships for. */
 export interface ShipperOptions {
@@ -125,7 +127,11 @@ export class Shipper {
       // Ours under a later number: the vault says what becomes of points that were cut under the older.
       return this.#sleep(delayMinMs, signal);
     }
-    if (fault.code === "SPOOL_CORRUPT") return this.#options.onLost(next, fault.message);
+    const mayRead = isFault(fault.cause, "STORAGE_FAILED") && this.#attempts + 1 < readAttemptsMax;
+    if (fault.code === "SPOOL_CORRUPT" && !mayRead) {
+      this.#attempts = 0;
+      return this.#options.onLost(next, fault.message);
+    }
     const wasAsked = !this.#mustAsk;
     this.#mustAsk = true;
     if (fault.code === "SEAL_REFUSED") {

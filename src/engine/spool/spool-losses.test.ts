@@ -59,6 +59,31 @@ describe("a spool that is lost or damaged: a hole in history, none in data", () 
     }
   }
 
+  test("a medium that fails to read now and then costs time, and no point", async () => {
+    const world = await begun(49);
+    world.link.isUp = false;
+    await cutPoints(world, 3);
+    world.link.isUp = true;
+    world.kills.readsToFail = 3;
+    await shipAll(world);
+    expect(world.kills.readsToFail).toBe(0);
+    expect(holes(world)).toEqual([]);
+    expect(sequences(world)).toEqual([1, 2, 3, 4]);
+    expect(await wrongPoints(world)).toEqual([]);
+  });
+
+  test("a medium that reads a point no more costs that point and those behind it", async () => {
+    const world = await begun(48);
+    world.link.isUp = false;
+    await cutPoints(world, 3);
+    world.link.isUp = true;
+    world.kills.readsToFail = 1_000_000;
+    await shipAll(world);
+    world.kills.readsToFail = 0;
+    expect(holes(world)).toHaveLength(1);
+    expect(sequences(world)).toEqual([1]);
+  });
+
   test("a spool that lost its state is asked of the vault, and counts from its head", async () => {
     const world = await begun(50);
     world.link.isUp = false;
