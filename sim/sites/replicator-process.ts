@@ -64,7 +64,7 @@ export async function runReplicator(
     group: { name: group, holder },
     link: told(seams.link(link.intake(group)), oracle),
     health: () => link.health(),
-    codec: () => swarm.codec,
+    codecOf: () => swarm.codec,
     clock,
     onEvent: (event) => tellSpool(event, room),
   });

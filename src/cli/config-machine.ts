@@ -115,9 +115,7 @@ export const machineSchema = z.strictObject({
   nbd: nbd.optional(),
   compression: compressionSchema
     .optional()
-    .describe(
-      "Compression of this machine's disks. Default: the group's, which is also how points are stored that go by way of the spool.",
-    ),
+    .describe("Compression of this machine's disks. Default: the group's."),
   disks: z
     .array(disk)
     .min(1)

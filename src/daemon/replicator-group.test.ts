@@ -36,7 +36,7 @@ test("a bug of ours in what ships ends the group: nobody waits for points that n
   };
   const part = await spool.openGroup(group.name);
   await using writer = await SpoolWriter.begin({
-    ...{ group: part, header, codec: "raw", onSealed: () => {}, onFull: () => {} },
+    ...{ group: part, header, codecOf: () => "raw", onSealed: () => {}, onFull: () => {} },
   });
   await writer.seal({ dirtyBytes: 0, readBytes: 0 });
   const bug = new TypeError("a bug");

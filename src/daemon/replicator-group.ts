@@ -15,6 +15,7 @@ import { spooledIntake } from "../engine/spool/spooled-intake.ts";
 import type { SpooledIntake } from "../engine/spool/spooled-intake-options.ts";
 import type { Link } from "../transport/link.ts";
 import type { AlarmBook } from "./alarm-book.ts";
+import { diskCodec } from "./disk-codec.ts";
 import type { EventLog } from "./event-log.ts";
 import { faultFacts } from "./event-record.ts";
 import { GroupAlarms } from "./group-alarms.ts";
@@ -78,7 +79,7 @@ export class ReplicatorGroup implements AsyncDisposable {
       group: { name: group.name, holder },
       link: link.intake(group.name),
       health: () => link.health(),
-      codec: () => (one.#compression === "zstd" ? "zstd" : "raw"),
+      codecOf: (disk) => diskCodec(one.#config, group.name, disk),
       clock: context.clock,
       onEvent: (event) => one.#follow({ group: group.name, ...event }),
     });
@@ -119,10 +120,6 @@ export class ReplicatorGroup implements AsyncDisposable {
   get #intake(): SpooledIntake {
     assert(this.#openIntake !== null, "opened before it is used");
     return this.#openIntake;
-  }
-
-  get #compression(): "off" | "zstd" {
-    return this.#group.compression ?? this.#config.compression;
   }
 
   get state(): GroupState {

@@ -2,6 +2,7 @@ import { Fault } from "../../src/base/fault.ts";
 import type { FileSystem } from "../../src/base/file-system.ts";
 import { memoryFileSystem } from "../../src/base/memory-file-system.ts";
 import { MIB } from "../../src/base/units.ts";
+import type { DiskName } from "../../src/core/ids.ts";
 import type { JournalIntake, PointWriter, StagedDisk } from "../../src/core/journal.ts";
 import type { LinkHealth } from "../../src/core/link.ts";
 import type { Source } from "../../src/core/source.ts";
@@ -125,6 +126,7 @@ export interface SpoolWorld extends EngineWorld {
   capBytes: number;
   reserveBytes: number;
   holder: string;
+  codecOf: (disk: DiskName) => "raw" | "zstd";
   /** In this life. */
   intake: SpooledIntake;
   /** The replicator is killed and another begins. */
@@ -153,7 +155,7 @@ export async function spoolWorld(seed: number): Promise<SpoolWorld> {
       group: { name: groupName, holder },
       link: link.intake(),
       health: () => link.health(),
-      codec: () => "raw",
+      codecOf: (disk) => spooled.codecOf(disk),
       clock,
       onEvent: (event) => events.push(event),
     });
@@ -163,6 +165,7 @@ export async function spoolWorld(seed: number): Promise<SpoolWorld> {
     capBytes: 1024 * MIB,
     reserveBytes: 0,
     holder: world.group.holder,
+    codecOf: (_disk: DiskName): "raw" | "zstd" => "raw",
     intake: null as unknown as SpooledIntake,
     restartReplicator: async () => {
       kills.killAt = null;

@@ -35,7 +35,7 @@ test("a point whose listing failed at its last step is not listed after a restar
   const header = headerForTest(1, [disk]);
   {
     await using writer = await SpoolWriter.begin({
-      ...{ group, header, codec: "raw", onSealed: () => {}, onFull: () => {} },
+      ...{ group, header, codecOf: () => "raw", onSealed: () => {}, onFull: () => {} },
     });
     await writer.write(disk.identity, 0, new Uint8Array(65_536).fill(3));
     const sealing = writer.seal({ dirtyBytes: 65_536, readBytes: 65_536 });
@@ -54,7 +54,7 @@ test("a list of points that is as long as it may be reads back, and takes no mor
   const group = await openSpoolGroup({ files, directory, room: room(files) });
   const header = headerForTest(1, [disk]);
   await using writer = await SpoolWriter.begin({
-    ...{ group, header, codec: "raw", onSealed: () => {}, onFull: () => {} },
+    ...{ group, header, codecOf: () => "raw", onSealed: () => {}, onFull: () => {} },
   });
   await writer.seal({ dirtyBytes: 0, readBytes: 0, clock: { offsetMs: -0.123456789, errorMs: 9 } });
   await group.requireRoom(1);

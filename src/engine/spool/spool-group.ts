@@ -4,7 +4,7 @@ import type { FileSystem } from "../../base/file-system.ts";
 import type { PointId } from "../../core/ids.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
 import { type DeltaReader, openDelta } from "../../delta/reader.ts";
-import { createDelta, type DeltaWriter } from "../../delta/writer.ts";
+import { type CodecChoice, createDelta, type DeltaWriter } from "../../delta/writer.ts";
 import type { SpoolRoom } from "./spool-room.ts";
 import { emptySpoolState, type SpooledPoint, type SpoolState } from "./spool-state.ts";
 import { asSpoolCorrupt, spooledAsPoint } from "./spooled-point.ts";
@@ -134,7 +134,7 @@ export class SpoolGroup {
   }
 
   /** Starts a point's delta file. */
-  async createDelta(header: PointHeader, codec: "raw" | "zstd"): Promise<DeltaWriter> {
+  async createDelta(header: PointHeader, codec: CodecChoice): Promise<DeltaWriter> {
     const path = this.#path(header, "part");
     // One that was given up while the medium was gone must not stand in the way.
     await this.#files.remove(path);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Fault, isFault } from "../../base/fault.ts";
 import { KIB } from "../../base/units.ts";
-import type { DiskIdentity } from "../../core/ids.ts";
+import type { DiskIdentity, DiskName } from "../../core/ids.ts";
 import type { Sealing, StagedDisk, StageRequest, StoredChunk } from "../../core/journal.ts";
 import { blockSizeBytes, hashLengthBytes } from "../../core/limits.ts";
 import type { Point, PointHeader } from "../../core/point.ts";
@@ -59,12 +59,15 @@ export class SpoolWriter implements RoutedWriter {
   static async begin(options: {
     group: SpoolGroup;
     header: PointHeader;
-    codec: "raw" | "zstd";
+    codecOf: (disk: DiskName) => "raw" | "zstd";
     onSealed: (dataBytes: number) => void;
     /** The point does not fit. */
     onFull: (fault: Fault) => void;
   }): Promise<SpoolWriter> {
-    const { group, header, codec, onFull } = options;
+    const { group, header, codecOf, onFull } = options;
+    const codecs = header.disks.map(({ name }) => codecOf(name));
+    const isRaw = codecs.every((codec) => codec === "raw");
+    const codec = isRaw ? "raw" : (place: number) => codecs[place] ?? "raw";
     const takenBytes = deltaOverheadBytes + JSON.stringify(header).length;
     await asSpoolFull(() => group.room.take(takenBytes), onFull);
     try {

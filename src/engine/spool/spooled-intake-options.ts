@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
-import type { GroupName } from "../../core/ids.ts";
+import type { DiskName, GroupName } from "../../core/ids.ts";
 import type { JournalIntake } from "../../core/journal.ts";
 import type { LinkHealth } from "../../core/link.ts";
 import type { CycleIntake } from "../cycle-intake.ts";
@@ -14,8 +14,8 @@ export interface SpooledIntakeOptions {
   /** The vault's journal across the link; stays the caller's, and outlives this. */
   readonly link: JournalIntake;
   readonly health: () => LinkHealth;
-  /** How points are stored in the spool, and so shipped from it; asked for each point. */
-  readonly codec: () => "raw" | "zstd";
+  /** How a disk's chunks are stored in the spool, and so shipped from it; asked for each point. */
+  readonly codecOf: (disk: DiskName) => "raw" | "zstd";
   readonly clock: Clock;
   readonly onEvent?: (event: SpoolEvent) => void;
 }

@@ -291,12 +291,12 @@ class VaultWithSpool implements SpooledIntake {
   }
 
   async #beginInSpool(header: PointHeader): Promise<RoutedWriter> {
-    const { clock, codec } = this.#options;
+    const { clock, codecOf } = this.#options;
     const startedAtMs = clock.monotonicMs();
     return SpoolWriter.begin({
       group: this.#group,
       header,
-      codec: codec(),
+      codecOf,
       onFull: (fault) => {
         this.#overflow = fault;
       },
